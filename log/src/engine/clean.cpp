@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Retention, compaction, deletion: one mechanism. Retention moves a partition's start, which is
+// a record of __topics. Then sealed segments in which much is garbage (before a start, of a
+// deleted topic, superseded in a compacted one) are written anew without it and swapped in;
+// neighbours that have become small become one. A segment with nothing left is unlinked.
+//
+// The index keeps what it knows of the records that went: the versions of streams and what a
+// boundary matches do not change. For the day it must be rebuilt, the new segment carries the
+// part of the index for its positions (segment::set_index_slice).
+#include "engine.hpp"
+
+#include "commit.hpp"
+#include "sources.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace cairn::detail {
+
+namespace {
+
+/// Garbage is rewritten away when it is at least this part of a segment.
+constexpr std::uint64_t garbage_divisor = 3;
+
+/// The newest offset of each key of one of the log's own partitions, which are not indexed.
+using latest_offsets = std::unordered_map<std::string, offset>;
+
+std::uint64_t bytes_dead(const partition_slice& slice, offset start, bool alive)
+{
+    if (!alive || slice.end <= start) return slice.bytes;
+    if (slice.first >= start) return 0;
+    const auto part = static_cast<double>(start - slice.first) /
+                      static_cast<double>(slice.end - slice.first);
+    return static_cast<std::uint64_t>(part * static_cast<double>(slice.bytes));
+}
+
+}  // namespace
+
+struct engine::cleaning
+{
+    timestamp                                now;
+    bool                                     in_background = false;
+    std::map<std::uint32_t, latest_offsets>  own;
+};
+
+void engine::run_cleaner()
+{
+    for (;;) {
+        {
+            std::unique_lock lock{threads_mutex_};
+            if (!threads_stop_)
+                cleaner_wakes_.wait_for(lock, options_.cleanup_interval);
+            if (threads_stop_) return;
+        }
+        try {
+            clean_all(true);
+        } catch (const std::exception& e) {
+            say(std::string{"cleaning: "} + e.what());
+        }
+    }
+}
+
+std::uint64_t engine::clean()
+{
+    throw_if_closed();
+    merge();
+    return clean_all(false);
+}
+
+std::uint64_t engine::clean_all(bool in_background)
+{
+    const std::lock_guard one_at_a_time{clean_mutex_};
+    if (failed_ || closed_) return 0;
+    cleaning c;
+    c.now           = now();
+    c.in_background = in_background;
+
+    {
+        const std::unique_lock lock{publish_mutex_};
+        state_.producers.expire(c.now);
+    }
+    consumer_groups_expire();
+    roll_if_expired(c.now);
+    advance_starts(c.now);
+    merge();
+
+    std::uint64_t freed = 0;
+    for (auto plan = plan_rewrite(c); !plan.segments.empty(); plan = plan_rewrite(c)) {
+        freed += rewrite(c, plan);
+        const std::lock_guard lock{threads_mutex_};
+        if (threads_stop_) break;
+    }
+    counters_.cleaned_bytes += freed;
+    return freed;
+}
+
+void engine::consumer_groups_expire()
+{
+    const auto oldest = now() - options_.group_retention.count();
+    std::vector<record> forgotten;
+    with_state([&](const folded_state& s) {
+        for (const auto& [name, g] : s.groups.all()) {
+            if (g.changed_at >= oldest) continue;
+            for (const auto& [at, committed] : g.offsets)
+                forgotten.push_back({groups_state::offset_key(name, at), {}, {}, {}});
+            if (g.generation >= 0)
+                forgotten.push_back({groups_state::group_key(name), {}, {}, {}});
+        }
+        return 0;
+    });
+    if (!forgotten.empty()) append_own(offsets_uid, std::move(forgotten));
+}
+
+void engine::roll_if_expired(timestamp at)
+{
+    const auto list    = segments();
+    const auto summary = list->back().summary;
+    const bool expired = with_state([&](const folded_state& s) {
+        return std::any_of(summary->begin(), summary->end(), [&](const auto& of) {
+            const auto* p = s.topics.find(of.first);
+            if (!p) return true;  // of a deleted topic
+            const auto& config = p->topic->config;
+            return config.cleanup_delete && config.retention_ms >= 0 &&
+                   of.second.max_timestamp.value >= 0 &&
+                   at - of.second.max_timestamp > config.retention_ms;
+        });
+    });
+    if (expired) roll_segment();
+}
+
+void engine::advance_starts(timestamp at)
+{
+    const auto                                    list = segments();
+    std::vector<std::pair<std::uint32_t, offset>> starts;
+    for (const auto& t : topics()) {
+        const auto& config = t->config;
+        if (!config.cleanup_delete || (config.retention_ms < 0 && config.retention_bytes < 0))
+            continue;
+        for (const auto uid : t->uids) {
+            auto          start = start_offset(uid);
+            const auto    old   = start;
+            std::uint64_t kept  = 0;
+            for (const auto& s : *list)
+                if (const auto slice = s.summary->find(uid);
+                    slice != s.summary->end() && slice->second.end > start)
+                    kept += slice->second.bytes;
+            for (std::size_t i = 0; i + 1 < list->size(); ++i) {
+                const auto slice = (*list)[i].summary->find(uid);
+                if (slice == (*list)[i].summary->end() || slice->second.end <= start) continue;
+                const auto& of = slice->second;
+                const bool  old_enough = config.retention_ms >= 0 &&
+                                        of.max_timestamp.value >= 0 &&
+                                        at - of.max_timestamp > config.retention_ms;
+                const bool too_many =
+                    config.retention_bytes >= 0 &&
+                    kept - of.bytes >= static_cast<std::uint64_t>(config.retention_bytes);
+                if (!old_enough && !too_many) break;
+                start = of.end;
+                kept -= of.bytes;
+            }
+            if (start > old) starts.emplace_back(uid, start);
+        }
+    }
+    for (const auto& [uid, start] : starts)
+        if (const auto p = partition_of(uid); p.topic)
+            truncate(uid, p.topic->names[static_cast<std::size_t>(p.number)], start);
+}
+
+/// Whether a record stays.
+bool engine::keeps(const cleaning& c, const record_view& r, const partition_state& of,
+                   std::uint32_t uid, offset start) const
+{
+    if (!of.topic || r.offset < start) return false;
+    const auto& config = of.topic->config;
+    if (!config.cleanup_compact || !r.key) return true;
+    if (c.now - r.timestamp < config.min_compaction_lag_ms) return true;
+
+    offset newest{-1};
+    if (uid < first_free_uid) {
+        const auto& latest = c.own.at(uid);
+        const auto  found  = latest.find(std::string{*r.key});
+        if (found != latest.end()) newest = found->second;
+    } else {
+        newest = index_->head(index_->hasher().stream(uid, *r.key)).last_offset;
+    }
+    if (newest > r.offset) return false;
+    return r.value || c.now - r.timestamp < config.delete_retention_ms;
+}
+
+/// How many bytes of a segment's compacted partitions are superseded.
+std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
+{
+    std::uint64_t dead = 0;
+    for (const auto& [uid, slice] : *s.summary) {
+        const auto of = partition_of(uid);
+        if (!of.topic || !of.topic->config.cleanup_compact) continue;
+        const auto start = start_offset(uid);
+        if (slice.end <= start) continue;
+        // Looked at before, and nothing has come since that could supersede what is in it.
+        const auto end   = end_offset(uid);
+        auto&      known = compacted_up_to_[{s.first, uid}];
+        if (known.end == end && c.now < known.again_at) continue;
+
+        if (uid < first_free_uid && !c.own.contains(uid)) {
+            auto& latest = c.own[uid];
+            for (auto range =
+                     record_range{partition_source(shared_from_this(), of, uid, start, direction::forward)};
+                 const auto& r : range)
+                if (r.key) latest[std::string{*r.key}] = r.offset;
+        }
+        timestamp                 again_at{std::numeric_limits<std::int64_t>::max()};
+        std::vector<placed_batch> batches;
+        std::string               scratch;
+        for (auto next = slice.first; next < slice.end;) {
+            batches.clear();
+            if (s.body->read(uid, next, {1 << 20, 4096}, batches) == 0) break;
+            for (const auto& placed : batches) {
+                next              = placed.end_offset();
+                const auto  batch = batch_view::parse(placed.bytes, nullptr, false);
+                const auto  payload = batch->unpack(scratch, unpack_bytes_max);
+                if (!payload || batch->is_control()) continue;
+                record_cursor records{*batch, *payload, placed.position};
+                while (records.next()) {
+                    const auto& r = records.current();
+                    if (!keeps(c, r, of, uid, start)) {
+                        dead += records.current_bytes().size();
+                        continue;
+                    }
+                    // It may have to go when its time is over, though nothing new comes.
+                    const auto& config = of.topic->config;
+                    again_at = std::min(again_at, r.timestamp + config.min_compaction_lag_ms);
+                    if (!r.value)
+                        again_at = std::min(again_at, r.timestamp + config.delete_retention_ms);
+                }
+            }
+        }
+        known = {end, std::max(again_at, c.now + 1)};
+    }
+    return dead;
+}
+
+engine::rewrite_plan engine::plan_rewrite(cleaning& c)
+{
+    const auto   list = segments();
+    rewrite_plan plan;
+    std::uint64_t small = 0;  // live bytes of the neighbours that are small
+    for (std::size_t i = 0; i + 1 < list->size(); ++i) {
+        const auto&   s     = (*list)[i];
+        std::uint64_t total = 0, dead = 0;
+        for (const auto& [uid, slice] : *s.summary) {
+            total += slice.bytes;
+            dead += bytes_dead(slice, start_offset(uid), alive(uid));
+        }
+        dead = std::min(total, dead + superseded_bytes(c, s));
+        const bool garbage = c.in_background ? dead > 0 && dead * garbage_divisor >= total
+                                             : dead > 0;
+        const auto live = total - dead;
+        const bool is_small = live * 4 < options_.segment_bytes_max &&
+                              (live * 8 < options_.segment_bytes_max || garbage);
+        if (is_small && small + live <= options_.segment_bytes_max / 2) {
+            plan.segments.push_back(s);
+            plan.garbage |= garbage;
+            small += live;
+            continue;
+        }
+        // Two or more small neighbours become one, garbage or not; one alone must have some.
+        if (plan.garbage || plan.segments.size() > 1) return plan;
+        plan  = {};
+        small = is_small ? live : 0;
+        if (is_small || garbage) {
+            plan.segments.push_back(s);
+            plan.garbage = garbage;
+            if (garbage && !is_small) return plan;
+        }
+    }
+    if (!plan.garbage && plan.segments.size() < 2) plan = {};
+    return plan;
+}
+
+std::uint64_t engine::rewrite(cleaning& c, const rewrite_plan& plan)
+{
+    const auto first = plan.segments.front().first, end = plan.segments.back().end;
+    if (index_->checkpoint() < end) flush_index();
+
+    std::uint64_t room = 64ull << 20, before = 0;
+    bool          sliced = false;
+    for (const auto& s : plan.segments) {
+        before += s.body->bytes();
+        room += s.body->bytes();
+        sliced |= !s.body->index_slice().empty();
+    }
+    auto body = store_->prepare(room + room / 4);
+
+    bool                      dropped = false, any = false;
+    std::string               scratch;
+    batch_builder             builder;
+    std::vector<placed_batch> batches, kept;
+    for (const auto& s : plan.segments) {
+        for (auto next = s.first; next < s.end;) {
+            batches.clear();
+            kept.clear();
+            if (s.body->read_all(next, {4 << 20, 4096}, batches) == 0) break;
+            std::uint64_t written = 0;
+            for (const auto& placed : batches) {
+                next = placed.end_position();
+                const auto of    = partition_of(placed.partition_uid);
+                const auto start = start_offset(placed.partition_uid);
+                auto       one   = without_garbage(c, placed, of, start, builder, scratch);
+                dropped |= !one || one->bytes.data() != placed.bytes.data();
+                if (one) {
+                    written += one->bytes.size();
+                    kept.push_back(std::move(*one));
+                }
+            }
+            any |= !kept.empty();
+            if (!kept.empty()) body->append(kept, next);
+            if (c.in_background && written > 0) {
+                const auto pause = std::chrono::microseconds{
+                    written * 1'000'000 / std::max<std::uint64_t>(1, options_.cleanup_bytes_per_s)};
+                std::unique_lock lock{threads_mutex_};
+                if (cleaner_wakes_.wait_for(lock, pause, [&] { return threads_stop_; })) return 0;
+            }
+        }
+    }
+    if (body->end() < end) body->append({}, end);
+    std::string slice;
+    if (dropped || sliced) slice = index_->slice(first, end);
+    const bool something = any || !slice.empty();
+    if (something && !slice.empty()) body->set_index_slice(slice);
+    body->seal();
+
+    std::vector<std::shared_ptr<segment>> replaced;
+    for (const auto& s : plan.segments) replaced.push_back(s.body);
+    const std::lock_guard step{merge_step_mutex_};
+    store_->publish(body, first, replaced);
+    const auto at = std::find(all_.begin(), all_.end(), replaced.front());
+    *at           = body;
+    all_.erase(at + 1, at + static_cast<std::ptrdiff_t>(replaced.size()));
+    if (!something) {
+        all_.erase(std::find(all_.begin(), all_.end(), body));
+        publish_segments();
+        store_->remove(body);
+        return before;
+    }
+    publish_segments();
+    const auto after = body->bytes();
+    return before > after ? before - after : 0;
+}
+
+std::optional<placed_batch> engine::without_garbage(const cleaning& c, const placed_batch& placed,
+                                                    const partition_state& of, offset start,
+                                                    batch_builder& builder,
+                                                    std::string&   scratch) const
+{
+    if (!of.topic || placed.end_offset() <= start) return std::nullopt;
+    if (placed.base >= start && !of.topic->config.cleanup_compact) return placed;
+    const auto batch = batch_view::parse(placed.bytes, nullptr, false);
+    if (batch->is_control()) return placed;
+    const auto payload = batch->unpack(scratch, unpack_bytes_max);
+    if (!payload) return placed;
+
+    const auto each = [&](auto&& f) {
+        record_cursor records{*batch, *payload, placed.position};
+        while (records.next())
+            f(records.current(), keeps(c, records.current(), of, placed.partition_uid, start));
+    };
+    std::int32_t keep = 0, all = 0;
+    each([&](const record_view&, bool stays) {
+        ++all;
+        keep += stays;
+    });
+    if (keep == all) return placed;
+    if (keep == 0) return std::nullopt;
+
+    batch_builder::options o;
+    o.codec           = batch->codec();
+    o.producer_id     = batch->producer_id();
+    o.producer_epoch  = batch->producer_epoch();
+    o.base_sequence   = batch->base_sequence();
+    o.transactional   = batch->is_transactional();
+    o.log_append_time = batch->is_log_append_time();
+    o.log_time        = batch->max_timestamp();
+    builder.start(o);
+    each([&](const record_view& r, bool stays) {
+        if (stays) builder.add(r, static_cast<std::int32_t>(r.offset - placed.base));
+    });
+    builder.set_last_offset_delta(batch->last_offset_delta());
+    auto bytes = std::make_shared<std::string>(builder.finish());
+    patch_base_offset(bytes->data(), placed.base);
+
+    auto anew          = placed;
+    anew.bytes         = *bytes;
+    anew.owner         = bytes;
+    anew.max_timestamp = batch_view::parse(anew.bytes, nullptr, false)->max_timestamp();
+    return anew;
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine behind commit_log: one commit step, a tail, a merger, segments, an index.
+//
+//     append() ──> gathering group ──> commit step ──> journal ──> tail + index ──> readers
+//                  (first one leads)   conditions,     one flush     │
+//                                      offsets                       └─> merger ──> segments, runs
+//
+// Locks, in the order in which they are taken:
+//     commit_mutex_     the commit step; held across the flush. Only appenders wait for it.
+//     publish_mutex_    tail, ends, folded state. Exclusive for microseconds; shared by readers.
+//     segments_mutex_   the list of segments, replaced as a whole.
+//     (inside)          the index's own
+#pragma once
+
+#include "../index/index.hpp"
+#include "../journal/journal.hpp"
+#include "../store/segment.hpp"
+#include "state.hpp"
+#include "tail.hpp"
+
+#include <cairn/log/commit_log.hpp>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace cairn::detail {
+
+class directory_lock;
+struct pending_append;
+struct commit_group;
+
+/// The segments as they are at one moment.
+struct segment_entry
+{
+    std::shared_ptr<segment>               body;
+    position                               first;
+    position                               end;
+    std::shared_ptr<const segment_summary> summary;
+};
+using segment_list = std::vector<segment_entry>;
+
+class engine : public std::enable_shared_from_this<engine>
+{
+public:
+    engine(std::string directory, log_options options);
+    ~engine();
+
+    // ---- Topics (topics.cpp). --------------------------------------------------------------
+
+    void      create_topic(const std::string& name, std::int32_t partitions,
+                           const topic_config& config);
+    bool      ensure_topic(const std::string& name, std::int32_t partitions,
+                           const topic_config& config);
+    void      alter_topic(const std::string& name, const topic_config& config);
+    void      add_partitions(const std::string& name, std::int32_t total);
+    void      delete_topic(const std::string& name);
+    topic_ptr topic(std::string_view name) const;       ///< throws unknown_topic
+    topic_ptr find_topic(std::string_view name) const;  ///< null
+    std::vector<topic_ptr> topics() const;
+    topic_description      describe(const topic_state& t) const;
+    void                   truncate(std::uint32_t uid, const topic_partition& at, offset to);
+
+    // ---- Appending (commit.cpp). -----------------------------------------------------------
+
+    append_result append(const append_request& request);
+    receipt       append_batch(const topic_ptr& t, std::int32_t number, bytes_view batch);
+
+    /// Records of the log's own topics. They are checked again in the commit step by `valid`,
+    /// which sees the state that they will change, and throws.
+    void append_own(std::uint32_t uid, std::vector<record> records,
+                    const std::function<void(const folded_state&)>& valid = {});
+
+    // ---- Reading (read.cpp). ---------------------------------------------------------------
+
+    position end() const noexcept { return position{end_.load(std::memory_order_acquire)}; }
+    offset   start_offset(std::uint32_t uid) const;
+    offset   end_offset(std::uint32_t uid) const;
+    bool     alive(std::uint32_t uid) const;
+
+    std::size_t read(std::uint32_t uid, offset from, const read_limits& limits,
+                     std::vector<placed_batch>& out) const;
+    std::size_t read_backwards(std::uint32_t uid, offset from, const read_limits& limits,
+                               std::vector<placed_batch>& out) const;
+    std::size_t read_all(position from, const read_limits& limits,
+                         std::vector<placed_batch>& out) const;
+    std::size_t read_all_backwards(position from, const read_limits& limits,
+                                   std::vector<placed_batch>& out) const;
+
+    /// The batch that holds it, its CRC unchecked; nullopt: it was removed.
+    std::optional<placed_batch> find(position at) const;
+    std::optional<placed_batch> find(std::uint32_t uid, offset o, position at) const;
+
+    std::optional<std::pair<offset, timestamp>> offset_for_time(std::uint32_t uid,
+                                                                timestamp     t) const;
+
+    /// The record at a position, and its partition: what a receipt is made of again.
+    std::optional<placement> placement_of(position at) const;
+
+    /// The partition of a topic that holds the stream of a key, or would.
+    std::int32_t locate(const topic_state& t, bytes_view key) const;
+    query_terms  terms_of(const query& q) const;
+
+    const class index& index() const noexcept { return *index_; }
+
+    /// Waits until end() > `seen`; false at the deadline, when `stop` is set, or closed.
+    bool wait_beyond(position seen, std::chrono::steady_clock::time_point deadline,
+                     const std::atomic<bool>* stop = nullptr) const;
+    /// Waits until end() >= `p`: everything before it is committed.
+    bool wait_until(position p, std::chrono::steady_clock::time_point deadline) const
+    {
+        return wait_beyond(p - 1, deadline);
+    }
+    void wake_waiters() const;
+
+    /// Topic and number of a partition; a null topic when it was deleted.
+    partition_state partition_of(std::uint32_t uid) const;
+
+    template <class F>
+    auto with_state(F&& f) const
+    {
+        const std::shared_lock lock{publish_mutex_};
+        return f(state_);
+    }
+
+    // ---- Operating (merge.cpp, clean.cpp, operate.cpp). ------------------------------------
+
+    void               merge();
+    void               roll_segment();
+    std::uint64_t      clean();
+    void               backup(const std::string& directory);
+    log_statistics     statistics() const;
+    const std::string& directory() const noexcept { return directory_; }
+    void               close();
+    timestamp          now() const { return options_.clock(); }
+    bool               read_only() const noexcept { return options_.read_only; }
+    const log_options& options() const noexcept { return options_; }
+
+private:
+    friend void fold_into_index(class index& into, const placed_batch& placed, position from);
+
+    // Opening (open.cpp).
+    void open();
+    void open_segments();
+    void open_index();
+    void catch_up(position to);
+    void take_in(const placed_batch& placed);
+    void recover_journal();
+    void run_refresher();
+    void refresh();  ///< read-only: takes in what the writer has merged since
+
+    // The commit step (commit.cpp).
+    void prepare(pending_append& p);
+    void prepare_records(pending_append& p);
+    void prepare_batch(pending_append& p);
+    void submit(pending_append& p);
+    void commit(commit_group& group);
+    void throw_if_closed() const;
+    void fail(const std::string& why) noexcept;
+    receipt repeated(position first, std::int64_t count, bool command) const;
+
+    // The merger (merge.cpp).
+    void run_merger();
+    void run_indexer();
+    void run_cleaner();
+    bool merge_some();       ///< REQUIRES: merge_step_mutex_
+    void flush_index();
+    void roll(std::uint64_t room_for);
+    bool must_roll(std::uint64_t bytes) const;
+    void make_ready(std::uint64_t room_for);
+    void publish_segments();
+    void start_threads();
+    void stop_threads();
+
+    std::shared_ptr<const segment_list> segments() const;
+    void say(const std::string& what) const;
+
+    // Cleaning (clean.cpp).
+    struct cleaning;
+    struct rewrite_plan
+    {
+        std::vector<segment_entry> segments;  ///< adjacent, sealed
+        bool                       garbage = false;
+    };
+    std::uint64_t clean_all(bool in_background);
+    void          consumer_groups_expire();
+    void          roll_if_expired(timestamp at);
+    void          advance_starts(timestamp at);
+    bool          keeps(const cleaning& c, const record_view& r, const partition_state& of,
+                        std::uint32_t uid, offset start) const;
+    std::uint64_t superseded_bytes(cleaning& c, const segment_entry& s);
+    rewrite_plan  plan_rewrite(cleaning& c);
+    std::uint64_t rewrite(cleaning& c, const rewrite_plan& plan);
+    std::optional<placed_batch> without_garbage(const cleaning& c, const placed_batch& placed,
+                                                const partition_state& of, offset start,
+                                                batch_builder& builder,
+                                                std::string&   scratch) const;
+
+    // ---- Constant after open. --------------------------------------------------------------
+
+    std::string                      directory_;
+    log_options                      options_;
+    bool                             in_memory_ = false;
+    hash_key                         hash_key_{};
+    std::unique_ptr<directory_lock>  lock_;
+    std::unique_ptr<segment_store>   store_;
+    std::unique_ptr<class index>     index_;
+    std::unique_ptr<journal>         journal_;
+    position                         state_at_{};  ///< of the snapshot that was opened
+
+    // ---- Appenders that wait for a commit step. --------------------------------------------
+
+    std::mutex                    gather_mutex_;
+    std::shared_ptr<commit_group> gathering_;
+    std::mutex                    commit_mutex_;
+
+    // ---- Guarded by publish_mutex_. --------------------------------------------------------
+
+    mutable std::shared_mutex                        publish_mutex_;
+    tail                                             tail_;
+    boost::unordered_flat_map<std::uint32_t, offset> ends_;
+    folded_state                                     state_;
+    std::atomic<std::int64_t>                        end_{0};
+    std::atomic<std::uint64_t>                       topics_epoch_{0};
+
+    // ---- Readers that wait for a commit. ---------------------------------------------------
+
+    mutable std::mutex              wait_mutex_;
+    mutable std::condition_variable waited_for_;
+    mutable std::atomic<int>        waiters_{0};
+
+    // ---- Segments. -------------------------------------------------------------------------
+
+    mutable std::mutex                    segments_mutex_;
+    std::shared_ptr<const segment_list>   segments_ = std::make_shared<segment_list>();
+
+    // ---- Guarded by merge_step_mutex_: one merge, roll or rewrite at a time. ----------------
+
+    std::mutex                            merge_step_mutex_;
+    std::vector<std::shared_ptr<segment>> all_;       ///< the last one is active
+    std::shared_ptr<segment>              prepared_;  ///< the next one
+    std::uint64_t                         prepared_room_ = 0;
+    timestamp                             active_since_{};
+
+    // ---- The threads: merger, indexer, cleaner. --------------------------------------------
+
+    std::mutex                 threads_mutex_;
+    std::condition_variable    merger_wakes_, indexer_wakes_, cleaner_wakes_;
+    bool                       threads_stop_ = false;
+    std::atomic<std::uint64_t> unmerged_bytes_{0};
+    std::mutex                 index_step_mutex_;  ///< one flush of the index at a time
+    std::mutex                 topics_mutex_;      ///< one change of topics at a time
+    std::mutex                 clean_mutex_;
+
+    /// What compaction found when it last looked at a partition's part of a segment.
+    struct compaction_mark
+    {
+        offset    end;
+        timestamp again_at;
+    };
+    std::map<std::pair<position, std::uint32_t>, compaction_mark> compacted_up_to_;  ///< clean_mutex_
+    std::thread                merger_, indexer_, cleaner_, refresher_;
+
+    // ---- Where it stands. ------------------------------------------------------------------
+
+    std::atomic<bool> closed_{false};
+    std::atomic<bool> failed_{false};
+    mutable std::mutex why_mutex_;
+    std::string        why_failed_;
+
+    struct counters
+    {
+        std::atomic<std::uint64_t> appends{0}, records{0}, batches{0}, refused{0}, repeated{0},
+            bytes{0}, groups{0}, group_size_max{0}, merges{0}, cleaned_bytes{0};
+    };
+    mutable counters                      counters_;
+    std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
+};
+
+/// Index entries of a stored batch, for records at or after `from`; for recovery and rebuilds.
+void fold_into_index(class index& into, const placed_batch& placed, position from);
+
+/// How much a compressed batch may unpack to.
+inline constexpr std::size_t unpack_bytes_max = 64ull << 20;
+
+/// A batch that append() builds is not grown beyond this: sixteen bytes of LMDB's page header,
+/// the envelope and the batch then fill four pages. Small enough that checking it to serve one
+/// record costs about a microsecond.
+inline constexpr std::size_t built_batch_bytes = 4 * 4096 - 16 - 16;
+
+}  // namespace cairn::detail

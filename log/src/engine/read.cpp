@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where a batch is: in the tail, or in one of the segments. The tail is asked first; what it no
+// longer has is in a segment by then, because the list of segments is replaced before the tail
+// is trimmed.
+#include "engine.hpp"
+
+#include <algorithm>
+
+namespace cairn::detail {
+
+std::shared_ptr<const segment_list> engine::segments() const
+{
+    const std::lock_guard lock{segments_mutex_};
+    return segments_;
+}
+
+offset engine::start_offset(std::uint32_t uid) const
+{
+    const std::shared_lock lock{publish_mutex_};
+    return state_.topics.start(uid);
+}
+
+offset engine::end_offset(std::uint32_t uid) const
+{
+    const std::shared_lock lock{publish_mutex_};
+    const auto             found = ends_.find(uid);
+    const auto             start = state_.topics.start(uid);
+    return found == ends_.end() ? start : std::max(found->second, start);
+}
+
+partition_state engine::partition_of(std::uint32_t uid) const
+{
+    const std::shared_lock lock{publish_mutex_};
+    const auto*            p = state_.topics.find(uid);
+    return p ? *p : partition_state{};
+}
+
+bool engine::alive(std::uint32_t uid) const { return partition_of(uid).topic != nullptr; }
+
+std::size_t engine::read(std::uint32_t uid, offset from, const read_limits& limits,
+                         std::vector<placed_batch>& out) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (const auto first = tail_.first(uid); first && *first <= from)
+            return tail_.read(uid, from, limits, out);
+    }
+    for (const auto& s : *segments()) {
+        const auto slice = s.summary->find(uid);
+        if (slice == s.summary->end() || slice->second.end <= from) continue;
+        if (const auto n = s.body->read(uid, from, limits, out)) return n;
+    }
+    // Nothing between `from` and the tail: retention or compaction took it.
+    const std::shared_lock lock{publish_mutex_};
+    return tail_.read(uid, from, limits, out);
+}
+
+std::size_t engine::read_backwards(std::uint32_t uid, offset from, const read_limits& limits,
+                                   std::vector<placed_batch>& out) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (const auto first = tail_.first(uid); first && *first <= from)
+            return tail_.read_backwards(uid, from, limits, out);
+    }
+    const auto list = segments();
+    for (auto s = list->rbegin(); s != list->rend(); ++s) {
+        const auto slice = s->summary->find(uid);
+        if (slice == s->summary->end() || slice->second.first > from) continue;
+        if (const auto n = s->body->read_backwards(uid, from, limits, out)) return n;
+    }
+    return 0;
+}
+
+std::size_t engine::read_all(position from, const read_limits& limits,
+                             std::vector<placed_batch>& out) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (!tail_.empty() && tail_.first(end()) <= from)
+            return tail_.read_all(from, limits, out);
+    }
+    for (const auto& s : *segments()) {
+        if (s.end <= from) continue;
+        if (const auto n = s.body->read_all(from, limits, out)) return n;
+    }
+    const std::shared_lock lock{publish_mutex_};
+    return tail_.read_all(from, limits, out);
+}
+
+std::size_t engine::read_all_backwards(position from, const read_limits& limits,
+                                       std::vector<placed_batch>& out) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (!tail_.empty() && tail_.first(end()) <= from)
+            return tail_.read_all_backwards(from, limits, out);
+    }
+    const auto list = segments();
+    for (auto s = list->rbegin(); s != list->rend(); ++s) {
+        if (s->first > from) continue;
+        if (const auto n = s->body->read_all_backwards(from, limits, out)) return n;
+    }
+    return 0;
+}
+
+namespace {
+
+/// The segment that covers a position; null before the first.
+const segment_entry* covering(const segment_list& list, position at)
+{
+    const auto after = std::partition_point(
+        list.begin(), list.end(), [&](const segment_entry& s) { return s.first <= at; });
+    return after == list.begin() ? nullptr : &*(after - 1);
+}
+
+}  // namespace
+
+std::optional<placed_batch> engine::find(position at) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (auto found = tail_.find(at)) return found;
+    }
+    const auto list = segments();
+    const auto* s   = covering(*list, at);
+    return s ? s->body->find(at) : std::nullopt;
+}
+
+std::optional<placed_batch> engine::find(std::uint32_t uid, offset o, position at) const
+{
+    {
+        const std::shared_lock lock{publish_mutex_};
+        if (tail_.first(end()) <= at)
+            if (auto found = tail_.find(uid, o)) return found;
+    }
+    const auto list = segments();
+    const auto* s   = covering(*list, at);
+    return s ? s->body->find(uid, o) : std::nullopt;
+}
+
+std::optional<placement> engine::placement_of(position at) const
+{
+    const auto placed = find(at);
+    if (!placed) return std::nullopt;
+    const auto owner = partition_of(placed->partition_uid);
+    if (!owner.topic) return std::nullopt;
+
+    placement p;
+    p.at     = owner.topic->names[static_cast<std::size_t>(owner.number)];
+    p.offset = placed->base + (at - placed->position);
+
+    const auto batch = batch_view::parse(placed->bytes, nullptr, true);
+    if (!batch) return p;
+    std::string scratch;
+    const auto  payload = batch->unpack(scratch, unpack_bytes_max);
+    if (!payload) return p;
+    record_cursor records{*batch, *payload, placed->position};
+    while (records.next()) {
+        const auto& r = records.current();
+        if (r.offset != p.offset || !r.key) continue;
+        // Its version: by halving, since a stream's offsets rise with its versions.
+        const auto   stream = index_->hasher().stream(placed->partition_uid, *r.key);
+        std::int64_t low = 0, high = index_->head(stream).count;
+        while (low < high) {
+            const auto middle = low + (high - low) / 2;
+            const auto found =
+                index_->stream(stream, version{middle}, direction::forward, 1);
+            if (!found.empty() && found.front().offset < p.offset)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        p.version = version{low};
+    }
+    return p;
+}
+
+std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_t uid,
+                                                                    timestamp     t) const
+{
+    const auto start = start_offset(uid);
+    const auto limit = end_offset(uid);
+
+    // The first batch whose newest record is young enough holds the answer.
+    std::optional<offset> from;
+    for (const auto& s : *segments()) {
+        const auto slice = s.summary->find(uid);
+        if (slice == s.summary->end() || slice->second.end <= start) continue;
+        if (slice->second.max_timestamp < t) continue;
+        if ((from = s.body->offset_for_time(uid, t))) break;
+    }
+    if (!from) {
+        const std::shared_lock lock{publish_mutex_};
+        from = tail_.offset_for_time(uid, t);
+    }
+    if (!from) return std::nullopt;
+
+    auto                      next = std::max(*from, start);
+    std::vector<placed_batch> batches;
+    while (next < limit) {
+        batches.clear();
+        if (read(uid, next, {64 * 1024, 64}, batches) == 0) break;
+        for (const auto& placed : batches) {
+            next              = placed.end_offset();
+            const auto  batch = batch_view::parse(placed.bytes, nullptr, false);
+            std::string scratch;
+            const auto  payload = batch->unpack(scratch, unpack_bytes_max);
+            if (!payload) continue;
+            record_cursor records{*batch, *payload, placed.position};
+            while (records.next())
+                if (records.current().timestamp >= t && records.current().offset >= start)
+                    return std::pair{records.current().offset, records.current().timestamp};
+        }
+    }
+    return std::nullopt;
+}
+
+bool engine::wait_beyond(position seen, std::chrono::steady_clock::time_point deadline,
+                         const std::atomic<bool>* stop) const
+{
+    const auto ready = [&] { return end() > seen || closed_ || (stop && *stop); };
+    if (!ready()) {
+        waiters_.fetch_add(1);
+        std::unique_lock lock{wait_mutex_};
+        waited_for_.wait_until(lock, deadline, ready);
+        lock.unlock();
+        waiters_.fetch_sub(1);
+    }
+    return end() > seen && !(stop && *stop);
+}
+
+void engine::wake_waiters() const
+{
+    // A waiter counts itself before it looks at end(); we look at the count after end() was
+    // set. So either it sees the new end, or we see it.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (waiters_.load() == 0) return;
+    {
+        const std::lock_guard lock{wait_mutex_};
+    }
+    waited_for_.notify_all();
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources.hpp"
+
+#include <cairn/log/crc32c.hpp>
+
+#include <algorithm>
+
+namespace cairn {
+namespace detail {
+
+namespace {
+
+std::string place_name(const partition_state& p, std::uint32_t uid)
+{
+    return p.topic ? p.topic->name + "-" + std::to_string(p.number)
+                   : "partition uid " + std::to_string(uid);
+}
+
+[[noreturn]] void corrupt(const partition_state& p, const placed_batch& placed,
+                          const std::string& what)
+{
+    throw storage_error{errc::corrupt_batch,
+                        place_name(p, placed.partition_uid) + " offset " +
+                            std::to_string(placed.base.value) + ": " + what +
+                            "; it is not served. Run `cairn verify`, restore a backup"};
+}
+
+}  // namespace
+
+void batch_reader::start(const engine& log, placed_batch placed)
+{
+    if (!owner_.topic || owner_uid_ != placed.partition_uid) {
+        owner_     = log.partition_of(placed.partition_uid);
+        owner_uid_ = placed.partition_uid;
+    }
+    placed_          = std::move(placed);
+    const auto batch = batch_view::parse(placed_.bytes, nullptr, false);
+    if (!batch) corrupt(owner_, placed_, "the batch does not parse");
+    active_ = !batch->is_control();
+    if (!active_) return;
+    batch_fault why;
+    const auto  payload = batch->unpack(scratch_, unpack_bytes_max, &why);
+    if (!payload) corrupt(owner_, placed_, why.what);
+    records_ = record_cursor{*batch, *payload, placed_.position};
+}
+
+const record_view* batch_reader::next()
+{
+    if (!active_) return nullptr;
+    if (!records_.next()) {
+        active_ = false;
+        if (!records_.ok()) corrupt(owner_, placed_, "its records do not parse");
+        return nullptr;
+    }
+    current_ = records_.current();
+    current_.from =
+        owner_.topic ? &owner_.topic->names[static_cast<std::size_t>(owner_.number)] : nullptr;
+    return &current_;
+}
+
+namespace {
+
+/// Batches fetched ahead, a chunk at a time.
+class chunk
+{
+public:
+    template <class Refill>
+    const placed_batch* next(Refill&& refill)
+    {
+        if (at_ == batches_.size()) {
+            batches_.clear();
+            at_ = 0;
+            if (refill(batches_) == 0) return nullptr;
+        }
+        return &batches_[at_++];
+    }
+    void clear() noexcept
+    {
+        batches_.clear();
+        at_ = 0;
+    }
+
+private:
+    std::vector<placed_batch> batches_;
+    std::size_t               at_ = 0;
+};
+
+/// The records of one batch in reverse: views, collected once a batch.
+class reversed
+{
+public:
+    template <class Keep>
+    void start(batch_reader& reader, Keep&& keep)
+    {
+        records_.clear();
+        while (const auto* r = reader.next())
+            if (keep(*r)) records_.push_back(*r);
+    }
+    const record_view* next()
+    {
+        if (records_.empty()) return nullptr;
+        current_ = records_.back();
+        records_.pop_back();
+        return &current_;
+    }
+
+private:
+    std::vector<record_view> records_;
+    record_view              current_;
+};
+
+constexpr read_limits chunk_limits{256 * 1024, 4096};
+
+// ---- One partition. ---------------------------------------------------------------------------
+
+class forward_partition final : public record_source
+{
+public:
+    forward_partition(std::shared_ptr<const engine> e, partition_state at, std::uint32_t uid,
+                      offset from)
+        : record_source{std::move(e)}, at_{std::move(at)}, uid_{uid}, next_{from}
+    {
+        forward_partition::extend({});
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            while (const auto* r = reader_.next()) {
+                if (r->offset < next_) continue;
+                if (r->offset >= limit_) {
+                    // The batch goes on beyond what was there; it is read again later.
+                    reader_.stop();
+                    chunk_.clear();
+                    return nullptr;
+                }
+                next_ = r->offset.next();
+                return r;
+            }
+            if (next_ >= limit_) return nullptr;
+            const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
+                const auto start = log().start_offset(uid_);
+                if (next_ < start)
+                    throw offset_out_of_range{
+                        place_name(at_, uid_) + ": offset " + std::to_string(next_.value) +
+                        " was removed by retention; the oldest kept is " +
+                        std::to_string(start.value) + ". Go on from there"};
+                return log().read(uid_, next_, chunk_limits, out);
+            });
+            if (!placed) {  // removed up to the limit
+                next_ = limit_;
+                return nullptr;
+            }
+            if (placed->base >= limit_) {
+                next_ = limit_;
+                chunk_.clear();
+                return nullptr;
+            }
+            if (placed->end_offset() <= next_) continue;
+            reader_.start(log(), *placed);
+            if (!reader_.active()) next_ = std::max(next_, placed->end_offset());
+        }
+    }
+
+    void extend(position) override
+    {
+        limit_ = log().end_offset(uid_);
+        chunk_.clear();
+    }
+    bool forwards() const override { return true; }
+
+private:
+    partition_state at_;
+    std::uint32_t   uid_;
+    offset          next_, limit_;
+    chunk           chunk_;
+    batch_reader    reader_;
+};
+
+class backward_partition final : public record_source
+{
+public:
+    backward_partition(std::shared_ptr<const engine> e, partition_state at, std::uint32_t uid,
+                       offset from)
+        : record_source{std::move(e)}, at_{std::move(at)}, uid_{uid},
+          next_{std::min(from, log().end_offset(uid) - 1)}, least_{log().start_offset(uid)}
+    {
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            if (const auto* r = records_.next()) return r;
+            if (next_ < least_) return nullptr;
+            const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
+                return log().read_backwards(uid_, next_, chunk_limits, out);
+            });
+            if (!placed) return nullptr;
+            reader_.start(log(), *placed);
+            records_.start(reader_, [&](const record_view& r) {
+                return r.offset <= next_ && r.offset >= least_;
+            });
+            next_ = std::min(next_, placed->base - 1);
+        }
+    }
+
+    void extend(position) override {}
+    bool forwards() const override { return false; }
+
+private:
+    partition_state at_;
+    std::uint32_t   uid_;
+    offset          next_, least_;
+    chunk           chunk_;
+    batch_reader    reader_;
+    reversed        records_;
+};
+
+// ---- The whole log. ---------------------------------------------------------------------------
+
+/// Shown to users: of a topic that lives, and is not one of the log's own.
+bool shown(const partition_state& p) { return p.topic && !p.topic->internal; }
+
+class forward_log final : public record_source
+{
+public:
+    forward_log(std::shared_ptr<const engine> e, position from)
+        : record_source{std::move(e)}, next_{from}, limit_{log().end()}
+    {
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            while (const auto* r = reader_.next()) {
+                if (r->position < next_ || r->offset < start_) continue;
+                next_ = r->position.next();
+                return r;
+            }
+            if (next_ >= limit_) return nullptr;
+            const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
+                return log().read_all(next_, chunk_limits, out);
+            });
+            if (!placed || placed->position >= limit_) {
+                next_ = limit_;
+                chunk_.clear();
+                return nullptr;
+            }
+            if (placed->end_position() <= next_) continue;
+            reader_.start(log(), *placed);
+            if (reader_.active() && shown(reader_.owner())) {
+                start_ = log().start_offset(placed->partition_uid);
+            } else {
+                reader_.stop();
+                next_ = std::max(next_, placed->end_position());
+            }
+        }
+    }
+
+    void extend(position end) override
+    {
+        limit_ = end;
+        chunk_.clear();
+    }
+    bool forwards() const override { return true; }
+
+private:
+    position     next_, limit_;
+    offset       start_;
+    chunk        chunk_;
+    batch_reader reader_;
+};
+
+class backward_log final : public record_source
+{
+public:
+    backward_log(std::shared_ptr<const engine> e, position from)
+        : record_source{std::move(e)}, next_{std::min(from, log().end() - 1)}
+    {
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            if (const auto* r = records_.next()) return r;
+            if (next_.value < 0) return nullptr;
+            const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
+                return log().read_all_backwards(next_, chunk_limits, out);
+            });
+            if (!placed) return nullptr;
+            reader_.start(log(), *placed);
+            if (reader_.active() && shown(reader_.owner())) {
+                const auto start = log().start_offset(placed->partition_uid);
+                records_.start(reader_, [&](const record_view& r) {
+                    return r.position <= next_ && r.offset >= start;
+                });
+            }
+            next_ = std::min(next_, placed->position - 1);
+        }
+    }
+
+    void extend(position) override {}
+    bool forwards() const override { return false; }
+
+private:
+    position     next_;
+    chunk        chunk_;
+    batch_reader reader_;
+    reversed     records_;
+};
+
+// ---- Single records, found through the index. -------------------------------------------------
+
+/// Reads one record out of a batch, having checked it.
+class record_finder
+{
+public:
+    /// The record at an offset. Where the index knows where it begins and its CRC, only its own
+    /// bytes are checked; else, or where that does not fit (the batch was rewritten), the batch.
+    /// Null: the record was removed.
+    const record_view* find(const engine& log, placed_batch placed, offset at,
+                            const stream_posting* posting)
+    {
+        const bool same = placed.bytes.data() == placed_.bytes.data() && placed_.owner &&
+                          placed.position == placed_.position;
+        if (!same) {
+            placed_  = std::move(placed);
+            checked_ = false;
+            packed_  = false;
+            owner_   = log.partition_of(placed_.partition_uid);
+        }
+        const auto batch = batch_view::parse(placed_.bytes, nullptr, false);
+        if (!batch) corrupt(owner_, placed_, "the batch does not parse");
+        if (!packed_ && batch->codec() == codec::none && posting) {
+            record_cursor one{*batch, batch->payload(), placed_.position};
+            if (one.seek(posting->at) && one.current().offset == at &&
+                crc32c(one.current_bytes()) == posting->check)
+                return show(one.current());
+        }
+        if (!checked_) {
+            batch_fault why;
+            if (!batch_view::parse(placed_.bytes, &why, true)) corrupt(owner_, placed_, why.what);
+            checked_ = true;
+        }
+        if (batch->is_control()) return nullptr;
+        if (!packed_) {
+            batch_fault why;
+            const auto  payload = batch->unpack(scratch_, unpack_bytes_max, &why);
+            if (!payload) corrupt(owner_, placed_, why.what);
+            payload_ = *payload;
+            packed_  = batch->codec() != codec::none;
+        }
+        record_cursor all{*batch, payload_, placed_.position};
+        while (all.next()) {
+            if (all.current().offset < at) continue;
+            return all.current().offset == at ? show(all.current()) : nullptr;
+        }
+        if (!all.ok()) corrupt(owner_, placed_, "its records do not parse");
+        return nullptr;
+    }
+
+    const partition_state& owner() const noexcept { return owner_; }
+    record_view&           current() noexcept { return current_; }
+
+private:
+    const record_view* show(const record_view& r)
+    {
+        current_ = r;
+        current_.from =
+            owner_.topic ? &owner_.topic->names[static_cast<std::size_t>(owner_.number)] : nullptr;
+        return &current_;
+    }
+
+    placed_batch    placed_;
+    partition_state owner_;
+    bool            checked_ = false;  // its whole CRC
+    bool            packed_  = false;  // payload_ lies in scratch_
+    std::string     scratch_;
+    bytes_view      payload_;
+    record_view     current_;
+};
+
+class of_stream final : public record_source
+{
+public:
+    of_stream(std::shared_ptr<const engine> e, const stream_id& id, version from, direction d)
+        : record_source{std::move(e)}, direction_{d}
+    {
+        const auto t = log().topic(id.topic);
+        uid_         = t->uids[static_cast<std::size_t>(log().locate(*t, id.key))];
+        stream_      = log().index().hasher().stream(uid_, id.key);
+        limit_       = log().end();
+        next_        = from;
+        if (direction_ == direction::backward)
+            next_ = std::min(from, version{log().index().head(stream_).count - 1});
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            if (at_ == postings_.size()) {
+                if (direction_ == direction::backward && next_.value < 0) return nullptr;
+                postings_ = log().index().stream(stream_, next_, direction_, postings_ahead);
+                at_       = 0;
+                start_    = log().start_offset(uid_);
+                if (postings_.empty()) return nullptr;
+            }
+            const auto& p = postings_[at_];
+            if (p.position >= limit_ && direction_ == direction::forward) {
+                postings_.clear();
+                at_ = 0;
+                return nullptr;
+            }
+            ++at_;
+            next_ = direction_ == direction::forward ? p.version.next() : p.version - 1;
+            if (p.position >= limit_ || p.offset < start_) continue;
+            auto placed = log().find(uid_, p.offset, p.position);
+            if (!placed) continue;
+            const auto* r = finder_.find(log(), std::move(*placed), p.offset, &p);
+            if (!r || !finder_.owner().topic) continue;
+            finder_.current().version = p.version;
+            return r;
+        }
+    }
+
+    void extend(position end) override { limit_ = end; }
+    bool forwards() const override { return direction_ == direction::forward; }
+
+private:
+    static constexpr std::size_t postings_ahead = 64;
+
+    direction                   direction_;
+    std::uint32_t               uid_ = 0;
+    term                        stream_;
+    version                     next_;
+    position                    limit_;
+    offset                      start_;
+    std::vector<stream_posting> postings_;
+    std::size_t                 at_ = 0;
+    record_finder               finder_;
+};
+
+class of_query final : public record_source
+{
+public:
+    of_query(std::shared_ptr<const engine> e, const query& q, position from, direction d)
+        : record_source{std::move(e)}, terms_{log().terms_of(q)}, direction_{d}, next_{from},
+          limit_{log().end()}
+    {
+        if (d == direction::backward) next_ = std::min(from, log().end() - 1);
+    }
+
+    const record_view* next() override
+    {
+        for (;;) {
+            if (at_ == positions_.size()) {
+                at_ = 0;
+                positions_ =
+                    direction_ == direction::forward
+                        ? log().index().matches(terms_, next_, limit_, direction_, ahead_)
+                        : log().index().matches(terms_, position{0}, next_.next(), direction_,
+                                                ahead_);
+                if (positions_.empty()) return nullptr;
+                ahead_ = std::min<std::size_t>(ahead_ * 2, 4096);
+            }
+            const auto p = positions_[at_++];
+            next_        = direction_ == direction::forward ? p.next() : p - 1;
+            auto placed  = log().find(p);
+            if (!placed) continue;
+            const auto at = placed->base + (p - placed->position);
+            const auto uid = placed->partition_uid;
+            const auto* r  = finder_.find(log(), std::move(*placed), at, nullptr);
+            if (!r || !shown(finder_.owner()) || r->offset < log().start_offset(uid)) continue;
+            return r;
+        }
+    }
+
+    void extend(position end) override { limit_ = end; }
+    bool forwards() const override { return direction_ == direction::forward; }
+
+private:
+    query_terms           terms_;
+    direction             direction_;
+    position              next_, limit_;
+    std::vector<position> positions_;
+    std::size_t           at_    = 0;
+    std::size_t           ahead_ = 16;
+    record_finder         finder_;
+};
+
+}  // namespace
+
+std::unique_ptr<record_source> partition_source(std::shared_ptr<const engine> e,
+                                                partition_state at, std::uint32_t uid,
+                                                offset from, direction d)
+{
+    if (d == direction::forward)
+        return std::make_unique<forward_partition>(std::move(e), std::move(at), uid, from);
+    return std::make_unique<backward_partition>(std::move(e), std::move(at), uid, from);
+}
+
+std::unique_ptr<record_source> log_source(std::shared_ptr<const engine> e, position from,
+                                          direction d)
+{
+    if (d == direction::forward) return std::make_unique<forward_log>(std::move(e), from);
+    return std::make_unique<backward_log>(std::move(e), from);
+}
+
+std::unique_ptr<record_source> stream_source(std::shared_ptr<const engine> e,
+                                             const stream_id& stream, version from, direction d)
+{
+    return std::make_unique<of_stream>(std::move(e), stream, from, d);
+}
+
+std::unique_ptr<record_source> query_source(std::shared_ptr<const engine> e, const query& q,
+                                            position from, direction d)
+{
+    return std::make_unique<of_query>(std::move(e), q, from, d);
+}
+
+}  // namespace detail
+
+// ---- record_range. ----------------------------------------------------------------------------
+
+struct record_range::state
+{
+    std::unique_ptr<detail::record_source> source;
+    const record_view*                     ahead = nullptr;  // found by wait()
+    position                               seen;             // the log's end at the last look
+};
+
+record_range::record_range(std::unique_ptr<detail::record_source> source)
+    : state_{std::make_unique<state>()}
+{
+    state_->source = std::move(source);
+    // Earlier than the source's own limit at worst, and then wait() only looks once more.
+    state_->seen = position{0};
+}
+
+record_range::record_range(record_range&&) noexcept            = default;
+record_range& record_range::operator=(record_range&&) noexcept = default;
+record_range::~record_range()                                  = default;
+
+const record_view* record_range::next()
+{
+    if (state_->ahead) return std::exchange(state_->ahead, nullptr);
+    return state_->source->next();
+}
+
+bool record_range::wait(clock::time_point deadline)
+{
+    auto& source = *state_->source;
+    if (!source.forwards()) return false;
+    for (;;) {
+        if (source.stopped) return false;
+        if (state_->ahead) return true;
+        // What is committed before this look is found by next(); what comes after it wakes us.
+        const auto end = source.log().end();
+        if (end > state_->seen) {
+            state_->seen = end;
+            source.extend(end);
+            if ((state_->ahead = source.next())) return true;
+        }
+        if (!source.log().wait_beyond(state_->seen, deadline, &source.stopped)) return false;
+    }
+}
+
+void record_range::stop() noexcept
+{
+    state_->source->stopped = true;
+    state_->source->log().wake_waiters();
+}
+
+}  // namespace cairn

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the world does to a log: a full disk, a flush that fails. (Every system call that may
+// fail, in turn, and every state after a power cut: tests/crash.)
+#include "fixture.hpp"
+#include "other_process.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+using namespace contract;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string code_and_words(const error& e)
+{
+    return std::string{name(e.code())} + ": " + e.what();
+}
+
+/// Makes the open files under `directory` swallow what is written, and fail to be flushed.
+class broken_disk
+{
+public:
+    explicit broken_disk(const std::string& directory)
+    {
+        const int null_device = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+        for (const auto& entry : fs::directory_iterator{"/proc/self/fd"}) {
+            std::error_code   gone;
+            const std::string target = fs::read_symlink(entry, gone).string();
+            if (gone || !target.starts_with(directory)) continue;
+            const int fd = std::stoi(entry.path().filename().string());
+            saved_.emplace_back(fd, ::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+            ::dup2(null_device, fd);
+        }
+        ::close(null_device);
+    }
+    ~broken_disk()
+    {
+        for (const auto& [fd, original] : saved_) {
+            ::dup2(original, fd);
+            ::close(original);
+        }
+    }
+    broken_disk(const broken_disk&)            = delete;
+    broken_disk& operator=(const broken_disk&) = delete;
+
+    std::size_t files() const noexcept { return saved_.size(); }
+
+private:
+    std::vector<std::pair<int, int>> saved_;
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(a_log_on_disk, "after a flush that failed nothing is acknowledged, and reading "
+                                "goes on")
+{
+    options.merge_interval = 1h;  // so that the failure is met by the append
+    topic("orders", 2);
+    for (int i = 0; i < 10; ++i) append("orders", "k", std::to_string(i));
+    const position end = log().end_position();
+    {
+        const broken_disk broken{data() + "/journal/"};
+        REQUIRE(broken.files() >= 1);
+        const complaint failed = complaint_of([&] { return append("orders", "k", "lost"); });
+        CHECK((failed == errc::io_failed || failed == errc::closed));
+        check_complete(failed, {data()});
+    }
+    // The disk is well again; but what it did with the write nobody knows.
+    const complaint closed = complaint_of([&] { return append("orders", "k", "later"); });
+    CHECK(closed == errc::closed);
+    check_complete(closed, {"open"});
+    CHECK(log().statistics().failed);
+    CHECK(log().end_position() == end);
+    CHECK(text(log().read_all()) == "0 1 2 3 4 5 6 7 8 9");
+    CHECK(text(log().read_stream_backwards({"orders", "k"}, version{2})) == "2 1 0");
+    CHECK(log().stream_version({"orders", "k"}) == version{10});
+
+    reopen();
+    CHECK_FALSE(log().statistics().failed);
+    CHECK(text(log().read_all()) == "0 1 2 3 4 5 6 7 8 9");
+    CHECK(append("orders", "k", "again").records[0].version == version{10});
+}
+
+TEST_CASE("child: appends on a small disk", "[.child]")
+{
+    const std::string disk = parent::argument(0);
+    if (disk.empty()) return;
+    // A disk of its own, where this may be had; nobody else sees it.
+    const bool mounted =
+        ::unshare(::geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount("small", disk.c_str(), "tmpfs", 0, "size=12m") == 0;
+    if (!mounted) {
+        parent::say("skip");
+        return;
+    }
+    log_options options;
+    options.journal_bytes     = 2 << 20;
+    options.segment_bytes_max = 1 << 20;
+    options.merge_interval    = std::chrono::milliseconds{5};
+    commit_log log = commit_log::open(disk + "/data", options);
+    log.create_topic("orders");
+
+    // Fill it, until it says that it is full.
+    std::int64_t acknowledged = 0;
+    std::string  why;
+    const auto   append = [&] {
+        try {
+            log.append({.records = {event("orders", "k", std::string(50'000, 'x'))}});
+            ++acknowledged;
+            return true;
+        } catch (const error& e) {
+            why = code_and_words(e);
+            return false;
+        }
+    };
+    while (acknowledged < 2'000 && append()) continue;
+    parent::say(why);
+
+    // It goes on reading, refusing, and not failing.
+    const auto there = [&] {
+        std::int64_t n = 0;
+        for (const record_view& r : log.read_stream({"orders", "k"})) n += r.version.value == n;
+        return n == acknowledged ? "all is there"
+                                 : std::to_string(n) + " of " + std::to_string(acknowledged);
+    };
+    parent::say(there());
+    for (int i = 0; i < 5; ++i) append();
+    parent::say(why);
+    parent::say(there());
+    parent::say(log.statistics().failed ? "failed" : "not failed");
+
+    // There is room again; it goes on by itself. (It may take the merger a moment to find out:
+    // an append that is refused meanwhile is tried again.)
+    if (::mount("small", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m") != 0) parent::say("mount");
+    int tries = 0;
+    while (tries < 20'000 && !append()) ++tries, std::this_thread::yield();
+    parent::say(tries < 20'000 ? "resumed" : "did not resume: " + why);
+    for (int i = 0; i < 40; ++i) append();
+    parent::say(there());
+    log.close();
+    log = commit_log::open(disk + "/data", options);
+    parent::say(there());
+    log.close();
+}
+
+TEST_CASE_METHOD(a_log_on_disk, "a full disk refuses appends, goes on reading, and resumes when "
+                                "there is room")
+{
+    other_process     child{"child: appends on a small disk", {directory().string()}};
+    const std::string full = child.hear();
+    if (full == "skip") {
+        WARN("no disk of its own may be mounted here: not tested");
+        return;
+    }
+    CHECK(full.starts_with("disk_full: "));
+    CHECK(full.find("; ") != std::string::npos);
+    CHECK(child.hear() == "all is there");
+    CHECK(child.hear().starts_with("disk_full: "));
+    CHECK(child.hear() == "all is there");
+    CHECK(child.hear() == "not failed");
+    CHECK(child.hear() == "resumed");
+    CHECK(child.hear() == "all is there");
+    CHECK(child.hear() == "all is there");
+    CHECK(child.wait() == 0);
+}
