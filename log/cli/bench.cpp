@@ -18,7 +18,7 @@ namespace {
 
 struct bench_options : common_options
 {
-    std::string              where = ".";
+    std::string              where       = ".";
     std::int64_t             event_bytes = 200;
     std::int64_t             streams     = 100'000;
     std::int64_t             writers     = 64;
@@ -49,7 +49,10 @@ std::optional<double> thousandths(double number)
     return number > 0 ? std::optional{std::round(number * 1000) / 1000} : std::nullopt;
 }
 
-std::string or_nothing(double number) { return number > 0 ? rounded(number) : ""; }
+std::string or_nothing(double number)
+{
+    return number > 0 ? rounded(number) : "";
+}
 
 void print_json(const bench::summary& sum, session& s)
 {
@@ -69,9 +72,10 @@ void print_json(const bench::summary& sum, session& s)
 
 int run_bench(const bench_options& o, session& s)
 {
-    for (const auto& [name, number] :
-         {std::pair{"--event-bytes", o.event_bytes}, {"--streams", o.streams},
-          {"--writers", o.writers}, {"--runs", o.runs}})
+    for (const auto& [name, number] : {std::pair{"--event-bytes", o.event_bytes},
+                                       {"--streams", o.streams},
+                                       {"--writers", o.writers},
+                                       {"--runs", o.runs}})
         if (number < 1 || number > 100'000'000)
             throw usage_error{std::string{name} + " must be at least 1, and sensible"};
 
@@ -114,8 +118,8 @@ int run_bench(const bench_options& o, session& s)
             row.push_back(rounded(sum.lowest));
             row.push_back(rounded(sum.highest));
         }
-        for (auto& cell : {or_nothing(f.p50_us), or_nothing(f.p99_us), or_nothing(f.raw_rate),
-                           ratio_text(f)})
+        for (auto& cell :
+             {or_nothing(f.p50_us), or_nothing(f.p99_us), or_nothing(f.raw_rate), ratio_text(f)})
             row.push_back(cell);
         t.row(std::move(row));
     }
@@ -132,12 +136,14 @@ void add_bench(command& root)
     std::vector<std::string> names;
     for (const auto& part : bench::parts()) names.push_back(part.name);
 
-    c.text("Appends and reads on logs of its own, in a folder that it makes and takes away again. "
-           "What waits for the disk is set beside what the disk itself did just before: RATIO is "
-           "the one against the other. A ratio above 1 means that one flush carried several "
-           "appends.");
-    c.text("The log that is read has 10 events in each of --streams streams, each event with a key, "
-           "a type and two tags.");
+    c.text(
+        "Appends and reads on logs of its own, in a folder that it makes and takes away again. "
+        "What waits for the disk is set beside what the disk itself did just before: RATIO is "
+        "the one against the other. A ratio above 1 means that one flush carried several "
+        "appends.");
+    c.text(
+        "The log that is read has 10 events in each of --streams streams, each event with a key, "
+        "a type and two tags.");
     c.optional_argument("FOLDER", o->where,
                         "On the disk that is to be measured; without it, where you are.")
         .completes = completion::folder;
@@ -163,7 +169,8 @@ void add_bench(command& root)
             {"raw_per_second", "What the disk did just before; null where it is not waited for."},
             {"ratio", "per_second against raw_per_second, or null."}});
     c.shows("cairn bench /var/lib", "The disk that /var/lib is on; about half a minute.");
-    c.shows("cairn bench --only raw_disk --only version_1 --runs 5", "Two figures, with their range.");
+    c.shows("cairn bench --only raw_disk --only version_1 --runs 5",
+            "Two figures, with their range.");
     c.does([o](session& s) { return run_bench(*o, s); });
 }
 

@@ -8,8 +8,8 @@ namespace cairn::cli {
 
 std::int64_t parse_whole_number(std::string_view text, std::string_view what)
 {
-    std::int64_t number = 0;
-    const auto   from   = text.starts_with('+') ? text.substr(1) : text;
+    std::int64_t number     = 0;
+    const auto   from       = text.starts_with('+') ? text.substr(1) : text;
     const auto [end, fault] = std::from_chars(from.data(), from.data() + from.size(), number);
     if (fault == std::errc::result_out_of_range)
         throw usage_error{std::string{what} + ": " + std::string{text} + " is too large"};
@@ -84,6 +84,12 @@ option& command::flag(std::string_view names, bool& target, std::string help)
     return declare(names, "", std::move(help), [&target](const std::string&) { target = true; });
 }
 
+option& command::value(std::string_view names, std::string meta,
+                       std::function<void(const std::string&)> set, std::string help)
+{
+    return declare(names, std::move(meta), std::move(help), std::move(set));
+}
+
 option& command::value(std::string_view names, std::string meta, std::string& target,
                        std::string help)
 {
@@ -91,8 +97,8 @@ option& command::value(std::string_view names, std::string meta, std::string& ta
                    [&target](const std::string& text) { target = text; });
 }
 
-option& command::value(std::string_view names, std::string meta,
-                       std::optional<std::string>& target, std::string help)
+option& command::value(std::string_view names, std::string meta, std::optional<std::string>& target,
+                       std::string help)
 {
     return declare(names, std::move(meta), std::move(help),
                    [&target](const std::string& text) { target = text; });
@@ -118,11 +124,11 @@ option& command::value(std::string_view names, std::string meta,
     return made;
 }
 
-option& command::values(std::string_view names, std::string meta,
-                        std::vector<std::string>& target, std::string help)
+option& command::values(std::string_view names, std::string meta, std::vector<std::string>& target,
+                        std::string help)
 {
-    auto& made = declare(names, std::move(meta), std::move(help),
-                         [&target](const std::string& text) { target.push_back(text); });
+    auto& made    = declare(names, std::move(meta), std::move(help),
+                            [&target](const std::string& text) { target.push_back(text); });
     made.repeated = true;
     return made;
 }

@@ -40,8 +40,7 @@ private:
 };
 
 /// What a shell can offer for a value.
-enum class completion
-{
+enum class completion {
     nothing,
     file,
     folder,
@@ -58,7 +57,7 @@ struct option
     std::string              help;
     bool                     required = false;
     bool                     repeated = false;
-    std::vector<std::string> choices;     ///< the only values, where not empty
+    std::vector<std::string> choices;  ///< the only values, where not empty
     completion               completes = completion::nothing;
 
     std::function<void(const std::string&)> set;  ///< once for each value
@@ -99,11 +98,12 @@ public:
     // Declares an option. The names are "--name" or "-n,--name"; an argument is "NAME". The
     // value is read after the whole line has been parsed; what does not read is a usage_error.
     option& flag(std::string_view names, bool& target, std::string help);
+    option& value(std::string_view names, std::string meta,
+                  std::function<void(const std::string&)> set, std::string help);
     option& value(std::string_view names, std::string meta, std::string& target, std::string help);
     option& value(std::string_view names, std::string meta, std::optional<std::string>& target,
                   std::string help);
-    option& value(std::string_view names, std::string meta, std::int64_t& target,
-                  std::string help);
+    option& value(std::string_view names, std::string meta, std::int64_t& target, std::string help);
     option& value(std::string_view names, std::string meta, std::optional<std::int64_t>& target,
                   std::string help);
     option& values(std::string_view names, std::string meta, std::vector<std::string>& target,
@@ -149,7 +149,7 @@ private:
 /// What a command line asks for.
 struct parsed
 {
-    const command* chosen = nullptr;
+    const command* chosen        = nullptr;
     bool           wants_help    = false;
     bool           wants_version = false;
 };

@@ -39,8 +39,10 @@ std::string in_single_quotes(std::string_view text)
 {
     std::string quoted = "'";
     for (const char c : text) {
-        if (c == '\'') quoted += "'\\''";
-        else quoted += c;
+        if (c == '\'')
+            quoted += "'\\''";
+        else
+            quoted += c;
     }
     return quoted + '\'';
 }
@@ -51,11 +53,16 @@ std::string bash_values(const option& o)
 {
     if (!o.choices.empty()) return "words '" + joined(o.choices, " ") + '\'';
     switch (o.completes) {
-    case completion::file: return "files";
-    case completion::folder: return "folders";
-    case completion::topic: return "names topics";
-    case completion::group: return "names groups";
-    case completion::nothing: break;
+    case completion::file:
+        return "files";
+    case completion::folder:
+        return "folders";
+    case completion::topic:
+        return "names topics";
+    case completion::group:
+        return "names groups";
+    case completion::nothing:
+        break;
     }
     return "nothing";
 }
@@ -109,11 +116,16 @@ std::string zsh_values(const option& o)
 {
     if (!o.choices.empty()) return '(' + joined(o.choices, " ") + ')';
     switch (o.completes) {
-    case completion::file: return "_files";
-    case completion::folder: return "_files -/";
-    case completion::topic: return "_cairn_names topics";
-    case completion::group: return "_cairn_names groups";
-    case completion::nothing: break;
+    case completion::file:
+        return "_files";
+    case completion::folder:
+        return "_files -/";
+    case completion::topic:
+        return " _cairn_names topics";
+    case completion::group:
+        return " _cairn_names groups";
+    case completion::nothing:
+        break;
     }
     return " ";
 }
@@ -127,7 +139,8 @@ std::string zsh_option(const option& o)
     if (o.letter == 0) return "'" + many + o.name + help + value + '\'';
     const std::string letter = std::string{'-', o.letter};
     if (o.repeated) return "'*'{" + letter + ',' + o.name + "}'" + help + value + '\'';
-    return "'(" + letter + ' ' + o.name + ")'{" + letter + ',' + o.name + "}'" + help + value + '\'';
+    return "'(" + letter + ' ' + o.name + ")'{" + letter + ',' + o.name + "}'" + help + value +
+           '\'';
 }
 
 std::string zsh_function(const command& c)
@@ -140,7 +153,7 @@ std::string zsh_function(const command& c)
                 text += "        '" + below->name() + ':' + zsh_text(below->summary()) + "'\n";
         text += "    )\n";
     }
-    text += std::string{"    _arguments "} + (c.commands().empty() ? "-s" : "-C");
+    text += std::string{"    _arguments "} + (c.commands().empty() ? "-s" : "-C -A '-*'");
     for (const auto& o : options_shown(c)) text += " \\\n        " + zsh_option(o);
     if (!c.commands().empty()) {
         text += " \\\n        '1:command:->command' \\\n        '*::argument:->rest'\n";
@@ -179,11 +192,16 @@ std::string fish_values(const option& o)
 {
     if (!o.choices.empty()) return " -xa '" + joined(o.choices, " ") + '\'';
     switch (o.completes) {
-    case completion::file: return " -rF";
-    case completion::folder: return " -xa '(__fish_complete_directories)'";
-    case completion::topic: return " -xa '(__cairn_names topics)'";
-    case completion::group: return " -xa '(__cairn_names groups)'";
-    case completion::nothing: break;
+    case completion::file:
+        return " -rF";
+    case completion::folder:
+        return " -xa '(__fish_complete_directories)'";
+    case completion::topic:
+        return " -xa '(__cairn_names topics)'";
+    case completion::group:
+        return " -xa '(__cairn_names groups)'";
+    case completion::nothing:
+        break;
     }
     return " -x";
 }
@@ -241,7 +259,9 @@ std::string bash_completion(const command& root)
         "            -d|--data) data=${COMP_WORDS[i + 1]} ;;\n"
         "        esac\n"
         "        case $path/${COMP_WORDS[i]} in\n"
-        "            " + known_paths(root, "|") + ")\n"
+        "            " +
+        known_paths(root, "|") +
+        ")\n"
         "                path+=/${COMP_WORDS[i]} ;;\n"
         "        esac\n"
         "    done\n"
@@ -265,8 +285,9 @@ std::string zsh_completion(const command& root)
         "    compadd -a names\n"
         "}\n\n";
     for_each_command(root, [&](const command& c) { text += zsh_function(c); });
-    return text + "if [[ $funcstack[1] == _cairn ]]; then _cairn \"$@\"; else compdef _cairn cairn; "
-                  "fi\n";
+    return text +
+           "if [[ $funcstack[1] == _cairn ]]; then _cairn \"$@\"; else compdef _cairn cairn; "
+           "fi\n";
 }
 
 std::string fish_completion(const command& root)
@@ -278,7 +299,9 @@ std::string fish_completion(const command& root)
         "    set -l path cairn\n"
         "    for word in (commandline -opc)[2..-1]\n"
         "        switch $path/$word\n"
-        "            case " + known_paths(root, " ") + "\n"
+        "            case " +
+        known_paths(root, " ") +
+        "\n"
         "                set path $path/$word\n"
         "        end\n"
         "    end\n"

@@ -40,7 +40,7 @@ struct place
 {
     enum class kind { beginning, end, offset, newest, time };
 
-    kind         what = kind::beginning;
+    kind         what   = kind::beginning;
     std::int64_t number = 0;  ///< an offset, a count of records, or milliseconds since 1970
 };
 
@@ -64,53 +64,56 @@ place place_of(const consume_options& o)
 /// The offsets of the newest `count` records of the partitions taken together.
 std::vector<offset> newest_of(const std::vector<partition>& parts, std::int64_t count)
 {
-    // In each partition the newest are at its end: as many positions of each are enough.
-    std::vector<std::pair<position, std::size_t>> newest;
+    struct candidate
+    {
+        position    at;
+        offset      start;
+        std::size_t part;
+    };
+    // In each partition the newest are at its end: `count` of each are enough.
+    std::vector<candidate> newest;
+    std::vector<offset>    starts;
     for (std::size_t i = 0; i < parts.size(); ++i) {
-        auto range = parts[i].read_backwards(parts[i].end_offset());
+        starts.push_back(parts[i].end_offset());
+        auto range = parts[i].read_backwards(starts.back());
         for (std::int64_t n = 0; n < count; ++n) {
             const auto* record = range.next();
             if (!record) break;
-            newest.emplace_back(record->position, i);
+            newest.push_back({record->position, record->offset, i});
         }
     }
-    std::ranges::sort(newest, std::greater{});
+    std::ranges::sort(newest, std::greater{}, &candidate::at);
     if (std::cmp_less(count, newest.size())) newest.resize(static_cast<std::size_t>(count));
-
-    std::vector<std::int64_t> counts(parts.size());
-    for (const auto& [at, i] : newest) ++counts[i];
-
-    std::vector<offset> starts;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-        // Counted backwards once more: compaction may have left holes.
-        auto   range = parts[i].read_backwards(parts[i].end_offset());
-        offset start = parts[i].end_offset();
-        for (std::int64_t n = 0; n < counts[i]; ++n)
-            if (const auto* record = range.next()) start = record->offset;
-        starts.push_back(start);
-    }
+    for (const auto& c : newest) starts[c.part] = std::min(starts[c.part], c.start);
     return starts;
 }
 
 std::vector<offset> starts_of(const std::vector<partition>& parts, const place& from)
 {
     if (from.what == place::kind::newest) return newest_of(parts, from.number);
-    if (from.what == place::kind::offset && parts.size() > 1)
+    if (from.what == place::kind::offset && from.number > 0 && parts.size() > 1)
         throw usage_error{"offset " + std::to_string(from.number) +
                           " is in every partition; say which with --partition, or begin at "
                           "a time with --since"};
     std::vector<offset> starts;
     for (const auto& part : parts) {
         switch (from.what) {
-        case place::kind::beginning: starts.push_back(part.start_offset()); break;
-        case place::kind::end: starts.push_back(part.end_offset()); break;
-        case place::kind::offset: starts.emplace_back(from.number); break;
+        case place::kind::beginning:
+            starts.push_back(part.start_offset());
+            break;
+        case place::kind::end:
+            starts.push_back(part.end_offset());
+            break;
+        case place::kind::offset:
+            starts.emplace_back(from.number);
+            break;
         case place::kind::time: {
             const auto found = part.offset_for_time(timestamp{from.number});
             starts.push_back(found ? found->first : part.end_offset());
             break;
         }
-        case place::kind::newest: break;
+        case place::kind::newest:
+            break;
         }
     }
     return starts;
@@ -246,15 +249,18 @@ void add_consume(command& root)
 {
     auto  o = std::make_shared<consume_options>();
     auto& c = root.add("consume", "Print the records of a topic");
-    c.text("Prints what is there, and ends; with --follow it goes on with what comes, until "
-           "it is interrupted. Records of several partitions come in the order in which they were "
-           "appended.");
-    c.text("It begins at the beginning, with --follow at the end, unless --from-beginning, "
-           "--offset or --since says otherwise.");
-    c.text("With --group it goes on where the group ended, and commits how far it came: after the "
-           "output has been handed over, so that a record may come twice after a crash, but never "
-           "not at all. The options that say where to begin are then for partitions in which the "
-           "group has committed nothing. Committing writes: it needs the directory for itself.");
+    c.text(
+        "Prints what is there, and ends; with --follow it goes on with what comes, until "
+        "it is interrupted. Records of several partitions come in the order in which they were "
+        "appended.");
+    c.text(
+        "It begins at the beginning, with --follow at the end, unless --from-beginning, "
+        "--offset or --since says otherwise.");
+    c.text(
+        "With --group it goes on where the group ended, and commits how far it came: after the "
+        "output has been handed over, so that a record may come twice after a crash, but never "
+        "not at all. The options that say where to begin are then for partitions in which the "
+        "group has committed nothing. Committing writes: it needs the directory for itself.");
     c.argument("TOPIC", o->topic, "Which.").completes = completion::topic;
     c.flag("-b,--from-beginning", o->from_beginning, "Begin with the oldest record that is kept.");
     c.value("-o,--offset", "OFFSET", o->offset_text,

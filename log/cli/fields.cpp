@@ -10,8 +10,8 @@ namespace {
 struct field
 {
     std::string_view text;
-    std::size_t      end;           ///< in the line, before the separator
-    bool             has_doubles;   ///< "" in it is to become "
+    std::size_t      end;          ///< in the line, before the separator
+    bool             has_doubles;  ///< "" in it is to become "
 };
 
 std::optional<field> quoted_field(std::string_view line, std::string_view separator)

@@ -20,9 +20,9 @@ struct group_options : common_options
     std::string                 group;
     std::vector<std::string>    groups;
     std::vector<std::string>    topics;
-    bool                        all_topics = false;
-    bool                        execute    = false;
-    bool                        dry_run    = false;
+    bool                        all_topics  = false;
+    bool                        execute     = false;
+    bool                        dry_run     = false;
     bool                        to_earliest = false;
     bool                        to_latest   = false;
     std::optional<std::string>  to_datetime;
@@ -123,8 +123,8 @@ int list(const group_options& o, session& s)
 int describe(const group_options& o, session& s)
 {
     const auto log = s.open_to_read(o);
-    table t{{"GROUP", "TOPIC", "PARTITION >", "CURRENT-OFFSET >", "LOG-END-OFFSET >", "LAG >",
-             "CONSUMER-ID", "HOST", "CLIENT-ID"}};
+    table      t{{"GROUP", "TOPIC", "PARTITION >", "CURRENT-OFFSET >", "LOG-END-OFFSET >", "LAG >",
+                  "CONSUMER-ID", "HOST", "CLIENT-ID"}};
     for (const auto& name : o.groups) {
         require_group(log, name);
         for (const auto& l : sorted(log.groups().lag(name))) {
@@ -156,8 +156,9 @@ reset_target target_of(const group_options& o)
     const int given = o.to_earliest + o.to_latest + o.to_datetime.has_value() +
                       o.by_duration.has_value() + o.to_offset.has_value() + o.shift_by.has_value();
     if (given != 1)
-        throw usage_error{"where to? give one of --to-earliest, --to-latest, --to-datetime, "
-                          "--by-duration, --to-offset, --shift-by"};
+        throw usage_error{
+            "where to? give one of --to-earliest, --to-latest, --to-datetime, "
+            "--by-duration, --to-offset, --shift-by"};
     if (o.to_earliest) return reset_to::earliest{};
     if (o.to_latest) return reset_to::latest{};
     if (o.to_datetime) return reset_to::time{parse_time(*o.to_datetime, "--to-datetime")};
@@ -193,8 +194,9 @@ int reset(const group_options& o, session& s)
     check_execute(o);
     const auto target = target_of(o);
     if (o.topics.empty() == !o.all_topics)
-        throw usage_error{"which topics? give --topic TOPIC[:PARTITION,...], or --all-topics for "
-                          "those in which the group has committed"};
+        throw usage_error{
+            "which topics? give --topic TOPIC[:PARTITION,...], or --all-topics for "
+            "those in which the group has committed"};
 
     const auto log    = o.execute ? s.open_to_write(o) : s.open_to_read(o);
     auto       groups = log.groups();
@@ -207,8 +209,8 @@ int reset(const group_options& o, session& s)
     const auto after = sorted(groups.reset(o.group, partitions_meant(log, o), target, !o.execute));
     table      t{{"GROUP", "TOPIC", "PARTITION >", "CURRENT-OFFSET >", "NEW-OFFSET >", "LAG >"}};
     for (const auto& l : after) {
-        const auto found   = before.find(l.at);
-        const auto current = found == before.end() ? std::nullopt : std::optional{found->second};
+        std::optional<offset> current;
+        if (const auto found = before.find(l.at); found != before.end()) current = found->second;
         if (!o.json()) {
             t.row({o.group, l.at.topic, std::to_string(l.at.partition), number_or_dash(current),
                    number_or_dash(l.committed), std::to_string(l.lag)});
@@ -289,8 +291,9 @@ void add_group(command& root)
     {
         auto  o = std::make_shared<group_options>();
         auto& c = group.add("describe", "Show where a group is in each partition");
-        c.text("The columns are those of Kafka's kafka-consumer-groups.sh. The last three are of "
-               "members connected to a broker; without one there are none.");
+        c.text(
+            "The columns are those of Kafka's kafka-consumer-groups.sh. The last three are of "
+            "members connected to a broker; without one there are none.");
         c.arguments("GROUP", o->groups, "Which; may be several.").completes = completion::group;
         add_data_option(c, *o);
         add_format_option(c, *o);
@@ -311,9 +314,10 @@ void add_group(command& root)
     {
         auto  o = std::make_shared<group_options>();
         auto& c = group.add("reset", "Put a group somewhere else");
-        c.text("Shows where the group would be put; with --execute it is put there. The options "
-               "are those of Kafka's kafka-consumer-groups.sh --reset-offsets. An offset beyond "
-               "what there is becomes the nearest that is there.");
+        c.text(
+            "Shows where the group would be put; with --execute it is put there. The options "
+            "are those of Kafka's kafka-consumer-groups.sh --reset-offsets. An offset beyond "
+            "what there is becomes the nearest that is there.");
         c.argument("GROUP", o->group, "Which; it may be one that there is not yet.").completes =
             completion::group;
         c.values("--topic", "TOPIC[:N,...]", o->topics,
@@ -339,7 +343,8 @@ void add_group(command& root)
                 {"new_offset", "Where it is put."},
                 {"lag", "How many records it will then be behind."},
                 {"executed", "Whether it was done, and not only shown."}});
-        c.shows("cairn group reset billing --topic orders --to-earliest", "Shows what it would do.");
+        c.shows("cairn group reset billing --topic orders --to-earliest",
+                "Shows what it would do.");
         c.shows("cairn group reset billing --topic orders --to-earliest --execute",
                 "billing reads everything again.");
         c.shows("cairn group reset billing --topic orders:0,3 --by-duration 2h --execute",

@@ -31,7 +31,10 @@ std::string entry(std::string_view name, std::string_view help)
 
 }  // namespace
 
-std::string version_text() { return "cairn " CAIRN_VERSION "\n"; }
+std::string version_text()
+{
+    return "cairn " CAIRN_VERSION "\n";
+}
 
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t width)
 {

@@ -4,11 +4,11 @@
 #include "session.hpp"
 #include "text.hpp"
 
+#include <poll.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstring>
-#include <poll.h>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace cairn::cli {

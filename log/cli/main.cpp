@@ -4,11 +4,11 @@
 
 #include <cairn/log/error.hpp>
 
+#include <unistd.h>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -40,8 +40,8 @@ int run(const command& tree, const std::vector<std::string>& arguments, session&
     }
     if (parsed.chosen->action()) return parsed.chosen->action()(session);
     if (parsed.chosen->parent())
-        throw usage_error{parsed.chosen->full_name() + " needs a command: " +
-                          names_below(*parsed.chosen)};
+        throw usage_error{parsed.chosen->full_name() +
+                          " needs a command: " + names_below(*parsed.chosen)};
     std::fputs(help_text(tree, output{STDERR_FILENO}.is_coloured()).c_str(), stderr);
     return bad_usage;
 }
@@ -56,7 +56,10 @@ int main(int argc, char** argv)
         const auto tree = make_tree();
         int        code = has_failed;
         try {
-            class session session{out};
+            class session session
+            {
+                out
+            };
             code = run(*tree, {argv + 1, argv + argc}, session);
         } catch (...) {
             out.flush();  // what was printed before the fault is worth having

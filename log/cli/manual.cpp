@@ -20,13 +20,20 @@ std::string roff(std::string_view text)
 {
     std::string escaped;
     for (const char c : text) {
-        if (c == '\\') escaped += "\\e";
-        else if (c == '-') escaped += "\\-";
-        else if (c == '\'') escaped += "\\(aq";
-        else if (c == '`') escaped += "\\(ga";
-        else if (c == '^') escaped += "\\(ha";
-        else if (c == '~') escaped += "\\(ti";
-        else escaped += c;
+        if (c == '\\')
+            escaped += "\\e";
+        else if (c == '-')
+            escaped += "\\-";
+        else if (c == '\'')
+            escaped += "\\(aq";
+        else if (c == '`')
+            escaped += "\\(ga";
+        else if (c == '^')
+            escaped += "\\(ha";
+        else if (c == '~')
+            escaped += "\\(ti";
+        else
+            escaped += c;
     }
     if (escaped.starts_with('.')) escaped.insert(0, "\\&");
     return escaped;
@@ -34,9 +41,8 @@ std::string roff(std::string_view text)
 
 std::string upper(std::string text)
 {
-    std::ranges::transform(text, text.begin(), [](unsigned char c) {
-        return static_cast<char>(std::toupper(c));
-    });
+    std::ranges::transform(text, text.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     return text;
 }
 
@@ -86,7 +92,8 @@ std::string roff_exit_status()
            ".TP\n\\fB1\\fR\nIt failed; stderr says what, why, and the code in brackets.\n"
            ".TP\n\\fB2\\fR\nThe command line was not understood.\n"
            ".SH ENVIRONMENT\n"
-           ".TP\n\\fBCAIRN_DATA\\fR\nThe directory of the log where \\fB\\-\\-data\\fR is not given.\n"
+           ".TP\n\\fBCAIRN_DATA\\fR\nThe directory of the log where \\fB\\-\\-data\\fR is not "
+           "given.\n"
            ".TP\n\\fBNO_COLOR\\fR\nIf set and not empty, nothing is coloured.\n";
 }
 
@@ -121,8 +128,7 @@ std::string roff_page(const command& c, const command& root)
     if (sections.empty()) text += ".SH OPTIONS\n" + roff_options(c) + roff_json(c);
     for (const auto* s : sections) {
         text += ".SH " + upper(s->name()) + "\n\\fB" + roff(synopsis(*s)) + "\\fR\n.PP\n";
-        text += roff(s->summary()) + ".\n" + roff_paragraphs(*s) + roff_options(*s) +
-                roff_json(*s);
+        text += roff(s->summary()) + ".\n" + roff_paragraphs(*s) + roff_options(*s) + roff_json(*s);
     }
     text += ".SH EXAMPLES\n" + roff_examples(c);
     for (const auto* s : sections) text += roff_examples(*s);
@@ -153,7 +159,8 @@ std::string cell(std::string_view text)
 
 std::string markdown_verb(const command& c, std::string_view level)
 {
-    std::string text = '\n' + std::string{level} + ' ' + c.full_name() + "\n\n" + c.summary() + ".\n";
+    std::string text =
+        '\n' + std::string{level} + ' ' + c.full_name() + "\n\n" + c.summary() + ".\n";
     for (const auto& paragraph : c.paragraphs()) text += '\n' + wrapped(paragraph, 0, 100);
     if (!c.commands().empty()) return text;
 
@@ -227,7 +234,8 @@ std::string reference_text(const command& root)
         "| exit code 1 | It failed. stderr says `cairn: what happened and what to do  [code]`. |\n"
         "| exit code 2 | The command line was not understood; code `usage`. |\n"
         "| `CAIRN_DATA` | The directory of the log where `--data` is not given. |\n"
-        "| `NO_COLOR` | If set and not empty, nothing is coloured. Nothing is anyway where the output "
+        "| `NO_COLOR` | If set and not empty, nothing is coloured. Nothing is anyway where the "
+        "output "
         "is no terminal. |\n"
         "\nThe codes are those of [errors.md](errors.md), and the program's own:\n\n"
         "| code | means | do |\n|---|---|---|\n"
@@ -235,13 +243,18 @@ std::string reference_text(const command& root)
         "| `input_failed` | What was to be read cannot be, or is not what it was said to be. | The "
         "message says the file, and the line where there is one. |\n"
         "| `output_failed` | The output could not be written. | Make room, or write elsewhere. |\n"
-        "| `interrupted` | SIGINT or SIGTERM ended an import. | The message says how far it got. |\n"
-        "| `unknown_stream` | The topic has no record with that key. | `cairn stream list` shows the "
+        "| `interrupted` | SIGINT or SIGTERM ended an import. | The message says how far it got. "
+        "|\n"
+        "| `unknown_stream` | The topic has no record with that key. | `cairn stream list` shows "
+        "the "
         "keys. |\n"
-        "| `faults_found` | `cairn verify` found faults. | Restore a backup; the list says where. |\n"
+        "| `faults_found` | `cairn verify` or `cairn doctor` found faults. | The list says which, "
+        "and where; what is damaged, a backup has. |\n"
         "| `internal` | The program has a bug. | Report it, with the message. |\n"
-        "\nWhere the reader of the output goes away, as `head` does, the program ends quietly with 0.\n"
-        "Long work shows its progress, rate and remaining time on stderr where that is a terminal.\n"
+        "\nWhere the reader of the output goes away, as `head` does, the program ends quietly with "
+        "0.\n"
+        "Long work shows its progress, rate and remaining time on stderr where that is a "
+        "terminal.\n"
         "`--format json` prints one JSON object per line, UTF-8; bytes that are not UTF-8 come in\n"
         "Base64, in a member whose name ends in `_base64`.\n";
     for (const auto& c : root.commands()) {

@@ -37,7 +37,7 @@ public:
     std::optional<int> take_digits(std::size_t count)
     {
         if (left_.size() < count) return std::nullopt;
-        int number = 0;
+        int number              = 0;
         const auto [end, fault] = std::from_chars(left_.data(), left_.data() + count, number);
         if (fault != std::errc{} || end != left_.data() + count || left_.front() == '-')
             return std::nullopt;
@@ -48,7 +48,7 @@ public:
     std::optional<double> take_number()
     {
         if (left_.empty() || left_.front() < '0' || left_.front() > '9') return std::nullopt;
-        double number = 0;
+        double number           = 0;
         const auto [end, fault] = std::from_chars(left_.data(), left_.data() + left_.size(), number,
                                                   std::chars_format::fixed);
         if (fault != std::errc{}) return std::nullopt;
@@ -114,9 +114,9 @@ std::optional<timestamp> iso_time(std::string_view text)
     const auto day = s.take_digits(2);
     if (!day) return std::nullopt;
 
-    const std::chrono::year_month_day date{
-        std::chrono::year{*year}, std::chrono::month{static_cast<unsigned>(*month)},
-        std::chrono::day{static_cast<unsigned>(*day)}};
+    const std::chrono::year_month_day date{std::chrono::year{*year},
+                                           std::chrono::month{static_cast<unsigned>(*month)},
+                                           std::chrono::day{static_cast<unsigned>(*day)}};
     if (!date.ok()) return std::nullopt;
 
     milliseconds time{0};
@@ -152,12 +152,18 @@ std::optional<double> unit_of(std::string_view letters)
 std::optional<double> iso_unit_of(char letter, bool in_day)
 {
     switch (letter | 0x20) {
-    case 'w': return in_day ? std::nullopt : std::optional{7 * day_ms};
-    case 'd': return in_day ? std::nullopt : std::optional{day_ms};
-    case 'h': return in_day ? std::optional{hour_ms} : std::nullopt;
-    case 'm': return in_day ? std::optional{minute_ms} : std::nullopt;
-    case 's': return in_day ? std::optional{second_ms} : std::nullopt;
-    default: return std::nullopt;
+    case 'w':
+        return in_day ? std::nullopt : std::optional{7 * day_ms};
+    case 'd':
+        return in_day ? std::nullopt : std::optional{day_ms};
+    case 'h':
+        return in_day ? std::optional{hour_ms} : std::nullopt;
+    case 'm':
+        return in_day ? std::optional{minute_ms} : std::nullopt;
+    case 's':
+        return in_day ? std::optional{second_ms} : std::nullopt;
+    default:
+        return std::nullopt;
     }
 }
 
@@ -245,7 +251,7 @@ timestamp parse_time(std::string_view text, std::string_view what)
     if (text == "now") return now();
     if (const auto t = iso_time(text)) return *t;
 
-    std::int64_t ms = 0;
+    std::int64_t ms         = 0;
     const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), ms);
     // Four digits would be a year; so small a number of milliseconds is nobody's wish.
     if (fault == std::errc{} && end == text.data() + text.size() && text.size() > 4)
@@ -286,8 +292,7 @@ std::string as_duration(double seconds)
     else if (whole < 3600)
         std::snprintf(text.data(), text.size(), "%lld min %lld s", whole / 60, whole % 60);
     else if (whole < 86400)
-        std::snprintf(text.data(), text.size(), "%lld h %lld min", whole / 3600,
-                      whole % 3600 / 60);
+        std::snprintf(text.data(), text.size(), "%lld h %lld min", whole / 3600, whole % 3600 / 60);
     else
         std::snprintf(text.data(), text.size(), "%lld d %lld h", whole / 86400,
                       whole % 86400 / 3600);

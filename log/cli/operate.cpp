@@ -9,9 +9,9 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include <sys/stat.h>
 #include <chrono>
 #include <filesystem>
-#include <sys/stat.h>
 #include <utility>
 
 namespace cairn::cli {
@@ -27,6 +27,13 @@ struct operating_options : common_options
 
 int verify_log(const operating_options& o, session& s)
 {
+    // A path that was mistyped is no damaged log.
+    const std::filesystem::path directory = o.directory();
+    if (!std::filesystem::exists(directory / "FORMAT") &&
+        !std::filesystem::exists(directory / "log"))
+        throw error{errc::not_a_data_directory,
+                    "there is no log in " + directory.string() + ": check the path"};
+
     const auto report =
         verify(o.directory(), [&s](const cairn::progress& p) { s.progress().show(p); });
     s.progress().clear();
@@ -90,19 +97,34 @@ disk_use disk_use_of(const std::filesystem::path& directory)
         if (::lstat(at->path().c_str(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
         const auto bytes = static_cast<std::uint64_t>(found.st_blocks) * 512;
         const auto top   = at->path().lexically_relative(directory).begin()->string();
-        (top == "journal"            ? use.journal
-         : top == "log"              ? use.log
-         : top.starts_with("index")  ? use.index
-                                     : use.other) += bytes;
+        (top == "journal"           ? use.journal
+         : top == "log"             ? use.log
+         : top.starts_with("index") ? use.index
+                                    : use.other) += bytes;
     }
     return use;
 }
 
+/// Copies the log as the one that writes it; or beside a process that does.
+commit_log copy(const operating_options& o, session& s)
+{
+    const auto open = [&] {
+        try {
+            return s.open_to_write(o);
+        } catch (const error& fault) {
+            if (fault.code() != errc::held_by_another && fault.code() != errc::not_writable) throw;
+            return s.open_to_read(o);
+        }
+    };
+    auto log = open();
+    log.backup(o.destination);
+    return log;
+}
+
 int backup(const operating_options& o, session& s)
 {
-    const auto log   = s.open_to_read(o);
     const auto began = std::chrono::steady_clock::now();
-    log.backup(o.destination);
+    const auto log   = copy(o, s);
     s.progress().clear();
 
     const std::chrono::duration<double> took  = std::chrono::steady_clock::now() - began;
@@ -188,29 +210,31 @@ void add_operating(command& root)
     {
         auto  o = std::make_shared<operating_options>();
         auto& c = root.add("verify", "Check a log for damage");
-        c.text("Reads everything: the checksum of every batch, that offsets and positions have no "
-               "holes, and that the index agrees with the log. Ends with 1 where it finds a fault, "
-               "and says where each of them is. Of a log that a service writes, what has been "
-               "merged so far is checked.");
+        c.text(
+            "Reads everything: the checksum of every batch, that offsets and positions have no "
+            "holes, and that the index agrees with the log. Ends with 1 where it finds a fault, "
+            "and says where each of them is. Of a log that a service writes, what has been "
+            "merged so far is checked.");
         add_data_option(c, *o);
         add_format_option(c, *o);
-        c.json("one object",
-               {{"ok", "Whether there are no faults."},
-                {"records", "How many were read."},
-                {"batches", "In how many batches."},
-                {"bytes", "Of the batches."},
-                {"segments", "In how many segments."},
-                {"partitions", "In how many partitions."},
-                {"faults", "An array of objects: where, what and, where it is known, topic, "
-                           "partition and offset."}});
+        c.json("one object", {{"ok", "Whether there are no faults."},
+                              {"records", "How many were read."},
+                              {"batches", "In how many batches."},
+                              {"bytes", "Of the batches."},
+                              {"segments", "In how many segments."},
+                              {"partitions", "In how many partitions."},
+                              {"faults",
+                               "An array of objects: where, what and, where it is known, topic, "
+                               "partition and offset."}});
         c.shows("cairn verify --data ./data", "Everything; ends with 0 where all is well.");
         c.does([o](session& s) { return verify_log(*o, s); });
     }
     {
         auto  o = std::make_shared<operating_options>();
         auto& c = root.add("backup", "Copy a log, while it is used or not");
-        c.text("The copy is the log as it was at one moment; it is opened like any other. A service "
-               "may write meanwhile.");
+        c.text(
+            "The copy is the log as it was at one moment; it is opened like any other. A service "
+            "may write meanwhile.");
         c.argument("DIRECTORY", o->destination, "Where to: an empty directory, or a new one.")
             .completes = completion::folder;
         add_data_option(c, *o);
@@ -219,7 +243,8 @@ void add_operating(command& root)
                               {"bytes", "What it takes on the disk."},
                               {"end_position", "The position after the last record in it."},
                               {"seconds", "How long it took."}});
-        c.shows("cairn backup /backup/$(date +%F) --data ./data", "A copy with the date as its name.");
+        c.shows("cairn backup /backup/$(date +%F) --data ./data",
+                "A copy with the date as its name.");
         c.does([o](session& s) { return backup(*o, s); });
     }
     {

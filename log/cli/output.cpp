@@ -3,11 +3,11 @@
 
 #include "command.hpp"
 
+#include <poll.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstdlib>
-#include <poll.h>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace cairn::cli {
@@ -30,7 +30,8 @@ std::string in_code(const char* code, std::string_view text, bool coloured)
 }  // namespace
 
 output::output(int descriptor)
-    : descriptor_{descriptor}, terminal_{::isatty(descriptor) == 1},
+    : descriptor_{descriptor},
+      terminal_{::isatty(descriptor) == 1},
       coloured_{terminal_ && wants_colour()}
 {
 }
@@ -58,8 +59,17 @@ void output::flush()
     gathered_ = std::move(bytes);  // for its capacity
 }
 
-std::string bold(std::string_view text, bool coloured) { return in_code("1", text, coloured); }
-std::string red(std::string_view text, bool coloured) { return in_code("1;31", text, coloured); }
-std::string dim(std::string_view text, bool coloured) { return in_code("2", text, coloured); }
+std::string bold(std::string_view text, bool coloured)
+{
+    return in_code("1", text, coloured);
+}
+std::string red(std::string_view text, bool coloured)
+{
+    return in_code("1;31", text, coloured);
+}
+std::string dim(std::string_view text, bool coloured)
+{
+    return in_code("2", text, coloured);
+}
 
 }  // namespace cairn::cli

@@ -9,8 +9,7 @@ namespace cairn::cli {
 
 /// Whoever read our output has gone, as `head` does. Nothing is wrong.
 struct nobody_reads
-{
-};
+{};
 
 /// Bytes to a file descriptor, gathered into large writes.
 ///

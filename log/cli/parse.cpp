@@ -35,7 +35,7 @@ void mirror_option(node& n, const option& o)
         made = n.app->add_option(names);
         // An option takes one value each time; only arguments by place take what follows too.
         if (o.is_argument() && o.repeated)
-            made->expected(o.required ? 1 : 0, CLI::detail::expected_max_vector_size);
+            made->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args(true);
         else
             made->expected(1)->allow_extra_args(false);
         made->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -110,7 +110,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& words
     }
 
     std::string what = of.full_name() + " has no ";
-    what += is_option ? "option " + word
+    what += is_option               ? "option " + word
             : of.commands().empty() ? "place for '" + word + "'"
                                     : "command '" + word + "'";
     if (const auto near = nearest(word, known); !near.empty())
@@ -167,8 +167,8 @@ parsed parse(const command& root, const std::vector<std::string>& arguments)
         // CLI11 would take the next argument for its value.
         if (argument.size() > 3 && argument.starts_with("--") &&
             argument.find('=') == argument.size() - 1)
-            throw usage_error{"write an empty value as: " +
-                              argument.substr(0, argument.size() - 1) + " ''"};
+            throw usage_error{
+                "write an empty value as: " + argument.substr(0, argument.size() - 1) + " ''"};
     }
 
     parsed result;
@@ -182,8 +182,9 @@ parsed parse(const command& root, const std::vector<std::string>& arguments)
             const auto left = n->app->remaining();
             if (!left.empty()) complain_of_extra(*n->of, left.front());
             if (n == &at) break;
-            n = std::ranges::find_if(n->below, [](const auto& b) { return b->app->parsed(); })
-                    ->get();
+            n = std::ranges::find_if(n->below, [](const auto& b) {
+                    return b->app->parsed();
+                })->get();
         }
         throw usage_error{"there is an argument too many"};
     } catch (const CLI::ArgumentMismatch& fault) {

@@ -81,19 +81,44 @@ void pattern::append(std::string& to, const record_view& r) const
 {
     for (const auto& p : pieces_) {
         switch (p.letter) {
-        case 's': to += r.value.value_or(""); break;
-        case 'S': append_number(to, length_of(r.value)); break;
-        case 'R': append_big_endian(to, length_of(r.value)); break;
-        case 'k': to += r.key.value_or(""); break;
-        case 'K': append_number(to, length_of(r.key)); break;
-        case 'h': append_headers(to, r.headers); break;
-        case 't': to += r.from ? std::string_view{r.from->topic} : ""; break;
-        case 'p': append_number(to, r.from ? r.from->partition : -1); break;
-        case 'o': append_number(to, r.offset.value); break;
-        case 'T': append_number(to, r.timestamp.value); break;
-        case 'P': append_number(to, r.position.value); break;
-        case 'I': to += as_iso_time(r.timestamp); break;
-        default: to += p.text;
+        case 's':
+            to += r.value.value_or("");
+            break;
+        case 'S':
+            append_number(to, length_of(r.value));
+            break;
+        case 'R':
+            append_big_endian(to, length_of(r.value));
+            break;
+        case 'k':
+            to += r.key.value_or("");
+            break;
+        case 'K':
+            append_number(to, length_of(r.key));
+            break;
+        case 'h':
+            append_headers(to, r.headers);
+            break;
+        case 't':
+            to += r.from ? std::string_view{r.from->topic} : "";
+            break;
+        case 'p':
+            append_number(to, r.from ? r.from->partition : -1);
+            break;
+        case 'o':
+            append_number(to, r.offset.value);
+            break;
+        case 'T':
+            append_number(to, r.timestamp.value);
+            break;
+        case 'P':
+            append_number(to, r.position.value);
+            break;
+        case 'I':
+            to += as_iso_time(r.timestamp);
+            break;
+        default:
+            to += p.text;
         }
     }
 }

@@ -8,12 +8,12 @@
 
 #include <cairn/log/append.hpp>
 
-#include <cerrno>
 #include <fcntl.h>
-#include <set>
 #include <sys/stat.h>
-#include <system_error>
 #include <unistd.h>
+#include <cerrno>
+#include <set>
+#include <system_error>
 #include <utility>
 
 namespace cairn::cli {
@@ -35,7 +35,7 @@ struct produce_options : common_options
     std::optional<std::string>  expected;
     std::optional<std::string>  command_id;
     std::optional<std::string>  null_value;
-    std::int64_t                batch = 1000;
+    std::int64_t                batch        = 10'000;
     bool                        create_topic = false;
     std::int64_t                partitions   = 1;
     bool                        quiet        = false;
@@ -84,8 +84,10 @@ class importer
 {
 public:
     importer(const produce_options& o, session& s)
-        : o_{o}, s_{s}, log_{s.open_to_write(o, o.create_topic ? session::if_missing::make_it
-                                                               : session::if_missing::refuse)}
+        : o_{o},
+          s_{s},
+          log_{s.open_to_write(
+              o, o.create_topic ? session::if_missing::make_it : session::if_missing::refuse)}
     {
         if (o.create_topic) log_.ensure_topic(o.topic, static_cast<std::int32_t>(o.partitions));
         topic_ = log_.describe_topic(o.topic);
@@ -96,8 +98,9 @@ public:
     {
         const input_file file{o_.file};
         line_reader      lines{file.descriptor(),
-                               static_cast<std::size_t>(topic_.config.max_message_bytes),
-                               [this] { if (!o_.is_one_append()) append(); }};
+                          static_cast<std::size_t>(topic_.config.max_message_bytes), [this] {
+                              if (!o_.is_one_append()) append();
+                          }};
         const auto       began = std::chrono::steady_clock::now();
         try {
             for (std::string_view line; !session::interrupted() && lines.next(line);) {
@@ -174,7 +177,8 @@ private:
         if (o_.is_one_append() && bytes_ > one_append_bytes_max)
             throw failure{"input_failed",
                           "with --expected-version or --command-id all of the input is one append, "
-                          "and this is more than " + as_size(one_append_bytes_max)};
+                          "and this is more than " +
+                              as_size(one_append_bytes_max)};
     }
 
     static void assign(std::optional<std::string>& to, const std::optional<std::string_view>& from)
@@ -187,19 +191,19 @@ private:
             to.emplace(*from);
     }
 
-    std::pair<std::optional<std::string_view>, std::string_view>
-    key_and_value(std::string_view line, std::uint64_t number)
+    std::pair<std::optional<std::string_view>, std::string_view> key_and_value(
+        std::string_view line, std::uint64_t number)
     {
         if (o_.key) return {*o_.key, line};
         if (o_.key_field) {
-            const auto key = field_of(line, static_cast<std::size_t>(*o_.key_field),
-                                      field_separator_, scratch_);
+            const auto key =
+                field_of(line, static_cast<std::size_t>(*o_.key_field), field_separator_, scratch_);
             if (!key)
-                throw failure{"input_failed",
-                              "line " + with_commas(number) + " has no field " +
-                                  std::to_string(*o_.key_field) +
-                                  "; the fields are separated by '" +
-                                  printable(field_separator_) + "' (--field-separator)"};
+                throw failure{"input_failed", "line " + with_commas(number) + " has no field " +
+                                                  std::to_string(*o_.key_field) +
+                                                  "; the fields are separated by '" +
+                                                  printable(field_separator_) +
+                                                  "' (--field-separator)"};
             return {*key, line};
         }
         if (o_.key_separator) {
@@ -250,7 +254,8 @@ private:
                 bytes_ = r.record.value.value_or("").size();
                 record(log_.append(one));
             } catch (const error& fault) {
-                throw error{fault.code(), "line " + with_commas(recorded_ + 1) + ": " + fault.what()};
+                throw error{fault.code(),
+                            "line " + with_commas(recorded_ + 1) + ": " + fault.what()};
             }
         }
     }
@@ -293,14 +298,16 @@ private:
             return;
         }
         std::string line = counted(recorded_, "record") + " to " + o_.topic;
-        if (recorded_ > 0)
+        if (recorded_ == 1)
+            line += ", position " + std::to_string(first_.value);
+        else if (recorded_ > 0)
             line += ", positions " + std::to_string(first_.value) + " to " +
                     std::to_string(last_.value);
         if (seconds > 0.5)
-            line += "; " + as_duration(seconds) + ", " +
-                    with_commas(static_cast<std::uint64_t>(static_cast<double>(recorded_) /
-                                                           seconds)) +
-                    "/s";
+            line +=
+                "; " + as_duration(seconds) + ", " +
+                with_commas(static_cast<std::uint64_t>(static_cast<double>(recorded_) / seconds)) +
+                "/s";
         s_.out().write(line + '\n');
     }
 
@@ -342,8 +349,9 @@ void check(const produce_options& o)
     if (o.key_field && *o.key_field < 1) throw usage_error{"--key-field counts from 1"};
     if (o.batch < 1) throw usage_error{"--batch must be at least 1"};
     if (o.expected && !o.key && !o.key_separator && !o.key_field)
-        throw usage_error{"--expected-version is about the stream of a key: give --key, "
-                          "--key-separator or --key-field"};
+        throw usage_error{
+            "--expected-version is about the stream of a key: give --key, "
+            "--key-separator or --key-field"};
     if (!std::in_range<std::int32_t>(o.partitions))
         throw usage_error{"--partitions: " + std::to_string(o.partitions) + " is too large"};
     if (o.expected) expected_version::parse(*o.expected);
@@ -355,15 +363,18 @@ void add_produce(command& root)
 {
     auto  o = std::make_shared<produce_options>();
     auto& c = root.add("produce", "Append lines of a file or of stdin to a topic");
-    c.text("Each line becomes a record, byte for byte without its newline; a carriage return "
-           "before it stays. An empty line is an empty value. When the command ends with 0, all "
-           "of them are on disk.");
-    c.text("Lines are appended many at a time as long as more of them are there, and at once when "
-           "the next one has to be waited for: a file goes in fast, and a line typed is recorded "
-           "when Enter is pressed. A line that cannot be recorded ends the command; those before "
-           "it are recorded, and it says how far it came.");
-    c.text("With --expected-version or --command-id all of the input is one append: it is recorded "
-           "whole or not at all.");
+    c.text(
+        "Each line becomes a record, byte for byte without its newline; a carriage return "
+        "before it stays. An empty line is an empty value. When the command ends with 0, all "
+        "of them are on disk.");
+    c.text(
+        "Lines are appended many at a time as long as more of them are there, and at once when "
+        "the next one has to be waited for: a file goes in fast, and a line typed is recorded "
+        "when Enter is pressed. A line that cannot be recorded ends the command; those before "
+        "it are recorded, and it says how far it came.");
+    c.text(
+        "With --expected-version or --command-id all of the input is one append: it is recorded "
+        "whole or not at all.");
     c.argument("TOPIC", o->topic, "Where to.").completes = completion::topic;
     c.value("--file", "FILE", o->file, "Read this, not stdin; - is stdin.").completes =
         completion::file;
@@ -391,7 +402,7 @@ void add_produce(command& root)
             "Append once: with an ID that was recorded before, nothing is.");
     c.value("--null-value", "MARK", o->null_value,
             "A value that is exactly MARK is null: in a compacted topic, the end of its key.");
-    c.value("--batch", "N", o->batch, "At most this many records an append; without it, 1000.");
+    c.value("--batch", "N", o->batch, "At most this many records an append; without it, 10000.");
     c.flag("--create-topic", o->create_topic, "Make the topic, and the log, where there is none.");
     c.value("--partitions", "N", o->partitions,
             "How many partitions --create-topic gives it; without it, 1.");

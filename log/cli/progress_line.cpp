@@ -7,9 +7,9 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include <unistd.h>
 #include <algorithm>
 #include <cstdio>
-#include <unistd.h>
 
 namespace cairn::cli {
 
@@ -27,9 +27,15 @@ std::string amount(std::uint64_t n, std::string_view unit)
 
 progress_line::progress_line() : watched_{::isatty(STDERR_FILENO) == 1} {}
 
-progress_line::~progress_line() { clear(); }
+progress_line::~progress_line()
+{
+    clear();
+}
 
-void progress_line::show(const progress& p) { show(p.what, p.done, p.total); }
+void progress_line::show(const progress& p)
+{
+    show(p.what, p.done, p.total);
+}
 
 void progress_line::show(std::string_view what, std::uint64_t done, std::uint64_t total,
                          std::string_view unit)

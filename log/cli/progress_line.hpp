@@ -46,7 +46,7 @@ private:
     std::string       what_;
     clock::time_point began_;
     clock::time_point drawn_;
-    std::uint64_t     first_ = 0;
+    std::uint64_t     first_   = 0;
     bool              visible_ = false;
 };
 

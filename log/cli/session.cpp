@@ -11,11 +11,17 @@ namespace {
 
 volatile std::sig_atomic_t signal_came = 0;
 
-void on_signal(int) { signal_came = 1; }
+void on_signal(int)
+{
+    signal_came = 1;
+}
 
 }  // namespace
 
-bool session::interrupted() noexcept { return signal_came != 0; }
+bool session::interrupted() noexcept
+{
+    return signal_came != 0;
+}
 
 void session::heed_signals()
 {
@@ -77,7 +83,8 @@ void add_data_option(command& c, common_options& o)
 {
     c.value("-d,--data", "DIR", o.data, "The directory of the log; without it, $CAIRN_DATA.")
         .completes = completion::folder;
-    c.flag("-v,--verbose", o.verbose, "Say on stderr what the log does: recovery, cleaning, faults.");
+    c.flag("-v,--verbose", o.verbose,
+           "Say on stderr what the log does: recovery, cleaning, faults.");
 }
 
 void add_format_option(command& c, common_options& o)
@@ -88,18 +95,29 @@ void add_format_option(command& c, common_options& o)
 
 std::unique_ptr<command> make_tree()
 {
-    auto root = std::make_unique<command>("cairn", "An embedded, crash-safe, partitioned commit log");
-    root->text("Makes topics, appends records to them and reads them back, looks after consumer "
-               "groups, and checks, copies and measures a log. A log is a directory: give it with "
-               "--data DIR behind the command, or once for all with CAIRN_DATA.");
-    root->text("What only reads opens the directory without a lock, and so works while a service "
-               "writes in it; it sees what is at most a tenth of a second old. What writes needs "
-               "the directory for itself.");
+    auto root =
+        std::make_unique<command>("cairn", "An embedded, crash-safe, partitioned commit log");
+    root->text(
+        "Makes topics, appends records to them and reads them back, looks after consumer "
+        "groups, and checks, copies and measures a log. A log is a directory: give it with "
+        "--data DIR behind the command, or once for all with CAIRN_DATA.");
+    root->text(
+        "What only reads opens the directory without a lock, and so works while a service "
+        "writes in it; it sees what is at most a tenth of a second old. What writes needs "
+        "the directory for itself.");
     root->shows("export CAIRN_DATA=./data", "The log that the next commands mean.");
-    root->shows("cairn topic create orders --partitions 8", "A topic; the log too, if there is none.");
+    root->shows("cairn topic create orders --partitions 8",
+                "A topic; the log too, if there is none.");
     root->shows("echo 'o-1:placed' | cairn produce orders --key-separator :",
                 "A record: key o-1, value placed.");
     root->shows("cairn consume orders --format '%k is %s\\n'", "Everything in it, in order.");
+
+    // Before the command it is what CAIRN_DATA is: the log of a command that does not say its own.
+    auto& data = root->value(
+        "-d,--data", "DIR",
+        [](const std::string& directory) { ::setenv("CAIRN_DATA", directory.c_str(), 1); },
+        "The directory of the log; it may stand behind the command as well.");
+    data.completes = completion::folder;
 
     add_topic(*root);
     add_produce(*root);
@@ -108,6 +126,7 @@ std::unique_ptr<command> make_tree()
     add_stream(*root);
     add_query(*root);
     add_operating(*root);
+    add_doctor(*root);
     add_bench(*root);
     add_help(*root);
     return root;

@@ -36,8 +36,7 @@ public:
     progress_line& progress() noexcept { return progress_; }
 
     /// Opens the directory to write in it.
-    enum class if_missing
-    {
+    enum class if_missing {
         make_it,
         refuse,
     };
@@ -73,8 +72,9 @@ void add_group(command& root);
 void add_stream(command& root);
 void add_query(command& root);
 void add_operating(command& root);  // verify, backup, stats
+void add_doctor(command& root);
 void add_bench(command& root);
-void add_help(command& root);       // help, completion, generate
+void add_help(command& root);  // help, completion, generate
 
 /// The whole tree.
 std::unique_ptr<command> make_tree();

@@ -58,7 +58,10 @@ std::string shown(const std::optional<bytes_view>& value)
     return text;
 }
 
-bool is_table(const common_options& o) { return o.format == "text"; }
+bool is_table(const common_options& o)
+{
+    return o.format == "text";
+}
 
 /// A table is printed whole so that its columns fit; this many rows at a time, so that any
 /// number of records may be shown.
@@ -126,19 +129,21 @@ int show(const stream_options& o, session& s)
                                             "'; 'cairn stream list " + o.topic +
                                             "' shows the keys"};
 
-    auto range = o.backwards
-                     ? (o.from ? log.read_stream_backwards(stream, cairn::version{*o.from})
-                               : log.read_stream_backwards(stream))
-                     : log.read_stream(stream, cairn::version{o.from.value_or(0)});
-    record_list records{o, o.max, s,
-                        {"VERSION >", "OFFSET >", "POSITION >", "TIME", "TYPE", "VALUE"}};
+    auto range = o.backwards ? (o.from ? log.read_stream_backwards(stream, cairn::version{*o.from})
+                                       : log.read_stream_backwards(stream))
+                             : log.read_stream(stream, cairn::version{o.from.value_or(0)});
+    record_list records{
+        o, o.max, s, {"VERSION >", "OFFSET >", "POSITION >", "TIME", "TYPE", "VALUE"}};
     if (is_table(o))
         s.out().write(bold(o.topic + '/' + printable(o.key), s.out().is_coloured()) + ": " +
                       counted(static_cast<std::uint64_t>(version.value), "record") +
                       ", partition " + std::to_string(log.partition_of(stream)) + "\n\n");
     records.print(range, [](const record_view& r) {
-        return std::vector{std::to_string(r.version.value), std::to_string(r.offset.value),
-                           std::to_string(r.position.value), as_iso_time(r.timestamp), type_of(r),
+        return std::vector{std::to_string(r.version.value),
+                           std::to_string(r.offset.value),
+                           std::to_string(r.position.value),
+                           as_iso_time(r.timestamp),
+                           type_of(r),
                            shown(r.value)};
     });
     return 0;
@@ -174,8 +179,7 @@ std::vector<stream_summary> summarise(const commit_log& log, const stream_option
             if (!record->key || !record->key->starts_with(o.prefix)) continue;
             key.assign(*record->key);
             const auto [found, is_new] = known.try_emplace(key, streams.size());
-            if (is_new)
-                streams.push_back({key, part.id().partition, 0, record->timestamp, {}});
+            if (is_new) streams.push_back({key, part.id().partition, 0, record->timestamp, {}});
             auto& stream = streams[found->second];
             ++stream.records;
             stream.first = std::min(stream.first, record->timestamp);
@@ -189,9 +193,9 @@ std::vector<stream_summary> summarise(const commit_log& log, const stream_option
 int list(const stream_options& o, session& s)
 {
     if (o.max && *o.max < 0) throw usage_error{"--max must not be negative"};
-    const auto  log     = s.open_to_read(o);
-    auto        streams = summarise(log, o, s);
-    const auto  all     = streams.size();
+    const auto log     = s.open_to_read(o);
+    auto       streams = summarise(log, o, s);
+    const auto all     = streams.size();
     if (o.max && std::cmp_less(*o.max, streams.size()))
         streams.resize(static_cast<std::size_t>(*o.max));
 
@@ -232,15 +236,18 @@ int run_query(const stream_options& o, session& s)
 
     const auto  log = s.open_to_read(o);
     const query asked{{{o.types, o.tags}}};
-    auto range = o.backwards ? (o.from ? log.read_query_backwards(asked, position{*o.from})
-                                       : log.read_query_backwards(asked))
-                             : log.read_query(asked, position{o.from.value_or(0)});
+    auto        range = o.backwards ? (o.from ? log.read_query_backwards(asked, position{*o.from})
+                                              : log.read_query_backwards(asked))
+                                    : log.read_query(asked, position{o.from.value_or(0)});
     record_list records{o, o.max, s, {"POSITION >", "WHERE", "TIME", "TYPE", "KEY", "VALUE"}};
     const auto  row = [](const record_view& r) {
         return std::vector{std::to_string(r.position.value),
                            (r.from ? r.from->topic + '-' + std::to_string(r.from->partition) : "") +
                                '@' + std::to_string(r.offset.value),
-                           as_iso_time(r.timestamp), type_of(r), shown(r.key), shown(r.value)};
+                           as_iso_time(r.timestamp),
+                           type_of(r),
+                           shown(r.key),
+                           shown(r.value)};
     };
     records.print(range, row);
     while (o.follow && !records.is_done() && !session::interrupted())
@@ -263,13 +270,15 @@ void add_list_options(command& c, stream_options& o)
 void add_stream(command& root)
 {
     auto& stream = root.add("stream", "List streams, and show the records of one");
-    stream.text("A stream is the records of one key of a topic. Its version is how many it has "
-                "had; the first record has version 0.");
+    stream.text(
+        "A stream is the records of one key of a topic. Its version is how many it has "
+        "had; the first record has version 0.");
     {
         auto  o = std::make_shared<stream_options>();
         auto& c = stream.add("list", "List the streams of a topic");
-        c.text("In each partition in the order of their first records that are kept. All records of "
-               "the topic are looked at.");
+        c.text(
+            "In each partition in the order of their first records that are kept. All records of "
+            "the topic are looked at.");
         c.argument("TOPIC", o->topic, "Which.").completes = completion::topic;
         c.value("--prefix", "TEXT", o->prefix, "Only keys that begin so.");
         c.value("-n,--max", "N", o->max, "At most N.");
@@ -306,8 +315,9 @@ void add_query(command& root)
 {
     auto  o = std::make_shared<stream_options>();
     auto& c = root.add("query", "Find records by type and tags, over all topics");
-    c.text("A record's type is its header ce_type, or ce_dataschema; its tags are in ce_tags. They "
-           "come in the order in which they were appended.");
+    c.text(
+        "A record's type is its header ce_type, or ce_dataschema; its tags are in ce_tags. They "
+        "come in the order in which they were appended.");
     c.values("--type", "TYPE", o->types, "Of this type; may be repeated: of any of them.");
     c.values("--tag", "TAG", o->tags, "With this tag; may be repeated: with all of them.");
     c.value("--from", "POSITION", o->from, "Begin at that position.");

@@ -4,13 +4,19 @@
 #include "output.hpp"
 #include "text.hpp"
 
-#include <algorithm>
-#include <string_view>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace cairn::cli {
+
+namespace {
+
+constexpr std::size_t inner_columns_max = 64;
+
+}  // namespace
 
 table::table(std::vector<std::string> heading) : heading_{std::move(heading)}
 {
@@ -24,7 +30,11 @@ table::table(std::vector<std::string> heading) : heading_{std::move(heading)}
 void table::row(std::vector<std::string> cells)
 {
     cells.resize(heading_.size());
-    for (auto& cell : cells) cell = printable(cell);
+    for (auto& cell : cells) {
+        cell = printable(cell);
+        // The last column may be as wide as it likes; another would push all that follows away.
+        if (&cell != &cells.back()) cell = cut(cell, inner_columns_max);
+    }
     rows_.push_back(std::move(cells));
 }
 
@@ -42,8 +52,8 @@ void table::print(output& out, bool with_heading) const
         std::string line;
         std::size_t used = 0;
         for (std::size_t i = 0; i < row.size(); ++i) {
-            const bool        last = i + 1 == row.size();
-            std::string       cell = row[i];
+            const bool  last = i + 1 == row.size();
+            std::string cell = row[i];
             if (last && width > used + 10) cell = cut(cell, width - used);
             const std::size_t pad = widths[i] - std::min(widths[i], columns(cell));
             if (to_the_right_[i]) line.append(pad, ' ');

@@ -9,8 +9,8 @@ namespace cairn::cli {
 
 class output;
 
-/// Rows below a heading, the columns as wide as they need to be. Cells are made printable, so
-/// that nothing in a log can play tricks on a terminal.
+/// Rows below a heading, the columns as wide as they need to be; all but the last are cut at 64.
+/// Cells are made printable, so that nothing in a log can play tricks on a terminal.
 ///
 ///     table t{{"TOPIC", "RECORDS >"}};      // > : to the right
 ///     t.row({"orders", "12"});

@@ -16,7 +16,7 @@ constexpr char hex_digits[] = "0123456789abcdef";
 /// How many bytes the UTF-8 character at the front takes; 0: it is none.
 std::size_t character_length(std::string_view s) noexcept
 {
-    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+    const auto byte    = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
     const auto follows = [&](std::size_t i) { return i < s.size() && (byte(i) & 0xc0) == 0x80; };
 
     const unsigned char first = byte(0);
@@ -120,8 +120,7 @@ bool is_utf8(std::string_view bytes) noexcept
 
 std::string base64(std::string_view bytes)
 {
-    constexpr char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
     std::string text;
     text.reserve((bytes.size() + 2) / 3 * 4);
@@ -181,10 +180,18 @@ std::string unescape(std::string_view text, std::string_view what)
         }
         ++at;
         switch (letter) {
-        case 'n': bytes += '\n'; break;
-        case 'r': bytes += '\r'; break;
-        case 't': bytes += '\t'; break;
-        case '\\': bytes += '\\'; break;
+        case 'n':
+            bytes += '\n';
+            break;
+        case 'r':
+            bytes += '\r';
+            break;
+        case 't':
+            bytes += '\t';
+            break;
+        case '\\':
+            bytes += '\\';
+            break;
         default:
             throw usage_error{std::string{what} + ": in '" + std::string{text} +
                               "' a backslash is followed by none of n, r, t, \\, xNN, NNN"};

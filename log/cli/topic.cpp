@@ -7,9 +7,9 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include <unistd.h>
 #include <iostream>
 #include <limits>
-#include <unistd.h>
 #include <utility>
 
 namespace cairn::cli {
@@ -118,16 +118,17 @@ const std::vector<json_field> topic_fields{
     {"records", "How many records it keeps."},
     {"bytes", "Of its batches, as they are stored."},
     {"config", "An object: every setting by its name."},
-    {"partitions", "An array of objects: partition, start (the oldest offset kept), end (the next "
-                   "to be given), bytes."}};
+    {"partitions",
+     "An array of objects: partition, start (the oldest offset kept), end (the next "
+     "to be given), bytes."}};
 
 void print_one(session& s, const topic_description& t)
 {
     auto& out = s.out();
     out.write(bold(printable(t.name), out.is_coloured()) + ": " +
-              counted(t.partitions.size(), "partition") + ", " +
-              counted(records_of(t), "record") + ", " + as_size(bytes_of(t)) + '\n');
-    table config{{"SETTING", "VALUE"}};
+              counted(t.partitions.size(), "partition") + ", " + counted(records_of(t), "record") +
+              ", " + as_size(bytes_of(t)) + '\n');
+    table              config{{"SETTING", "VALUE"}};
     const topic_config usual;
     for (const auto& [name, value] : t.config.entries())
         config.row({name, value + (config_of(usual, name) == value ? "" : "  (set)")});
@@ -227,8 +228,8 @@ bool is_meant(const topic_options& o, session& s, const topic_description& t)
 {
     if (o.yes || ::isatty(STDIN_FILENO) != 1 || ::isatty(STDERR_FILENO) != 1) return true;
     s.out().flush();
-    std::cerr << "delete " << printable(t.name) << " and its "
-              << counted(records_of(t), "record") << "? [y/N] " << std::flush;
+    std::cerr << "delete " << printable(t.name) << " and its " << counted(records_of(t), "record")
+              << "? [y/N] " << std::flush;
     std::string answer;
     std::getline(std::cin, answer);
     return answer == "y" || answer == "Y" || answer == "yes";
@@ -247,7 +248,11 @@ int remove(const topic_options& o, session& s)
         log.delete_topic(name);
         if (o.json()) {
             std::string line;
-            json_writer{line}.begin_object().field("topic", name).field("deleted", true).end_object();
+            json_writer{line}
+                .begin_object()
+                .field("topic", name)
+                .field("deleted", true)
+                .end_object();
             s.out().write(line + '\n');
         } else {
             s.out().write("deleted " + name + '\n');
@@ -295,7 +300,8 @@ void add_topic(command& root)
         add_data_option(c, *o);
         add_format_option(c, *o);
         c.json("one object per topic", topic_fields);
-        c.shows("cairn topic list --data ./data", "All topics, how large they are, how they are kept.");
+        c.shows("cairn topic list --data ./data",
+                "All topics, how large they are, how they are kept.");
         c.shows("cairn topic list --format json | jq -r .topic", "Only their names.");
         c.does([o](session& s) { return list(*o, s); });
     }
@@ -306,14 +312,16 @@ void add_topic(command& root)
         add_data_option(c, *o);
         add_format_option(c, *o);
         c.json("one object per topic", topic_fields);
-        c.shows("cairn topic describe orders", "Its settings, and where each partition begins and ends.");
+        c.shows("cairn topic describe orders",
+                "Its settings, and where each partition begins and ends.");
         c.does([o](session& s) { return describe(*o, s); });
     }
     {
         auto  o = std::make_shared<topic_options>();
         auto& c = topic.add("alter", "Change a topic's settings, or add partitions");
-        c.text("Keys that have records stay in their partition when partitions are added; only new "
-               "keys go to the new ones.");
+        c.text(
+            "Keys that have records stay in their partition when partitions are added; only new "
+            "keys go to the new ones.");
         c.argument("TOPIC", o->topic, "Which.").completes = completion::topic;
         c.value("-p,--partitions", "N", o->partitions,
                 "How many partitions it shall have: more than now.");
@@ -337,8 +345,7 @@ void add_topic(command& root)
         c.flag("--if-exists", o->if_exists, "Be content where there is none of that name.");
         add_data_option(c, *o);
         add_format_option(c, *o);
-        c.json("one object per topic deleted",
-               {{"topic", "Its name."}, {"deleted", "true"}});
+        c.json("one object per topic deleted", {{"topic", "Its name."}, {"deleted", "true"}});
         c.shows("cairn topic delete clicks --yes", "Deletes it, and asks nobody.");
         c.does([o](session& s) { return remove(*o, s); });
     }

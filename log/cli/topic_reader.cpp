@@ -9,8 +9,16 @@ topic_reader::topic_reader(const commit_log& log, const std::vector<start>& star
     : log_{log}, end_{log.end_position()}
 {
     sources_.reserve(starts.size());
-    for (const auto& [part, from] : starts) sources_.push_back({part.read(from), nullptr});
+    for (const auto& [part, from] : starts) sources_.push_back({part.read(from), nullptr, false});
     refill();
+}
+
+void topic_reader::advance(source& s)
+{
+    s.at = s.range.next();
+    if (s.at || !std::exchange(s.is_behind, false)) return;
+    s.range.wait(std::chrono::steady_clock::duration::zero());
+    s.at = s.range.next();
 }
 
 void topic_reader::refill()
@@ -19,7 +27,7 @@ void topic_reader::refill()
     moving_ = false;
     for (std::size_t i = 0; i < sources_.size(); ++i) {
         auto& s = sources_[i];
-        if (!s.at) s.at = s.range.next();
+        if (!s.at) advance(s);  // one that waits for its turn keeps it
         if (s.at) heap_.push_back(i);
     }
     for (std::size_t i = heap_.size() / 2; i-- > 0;) sink(i);
@@ -44,9 +52,8 @@ void topic_reader::sink(std::size_t i)
 const record_view* topic_reader::next()
 {
     if (std::exchange(moving_, false)) {
-        auto& s = sources_[heap_.front()];
-        s.at    = s.range.next();
-        if (!s.at) {
+        advance(sources_[heap_.front()]);
+        if (!sources_[heap_.front()].at) {
             heap_.front() = heap_.back();
             heap_.pop_back();
         }
@@ -61,12 +68,11 @@ const record_view* topic_reader::next()
 
 bool topic_reader::wait(std::chrono::steady_clock::time_point deadline)
 {
-    if (!log_.wait_for(end_.next(), deadline)) return false;
+    if (!log_.wait_for(end_, deadline)) return false;
 
     // The end first: whatever is before it, every source shows from here on.
     end_ = log_.end_position();
-    for (auto& s : sources_)
-        if (!s.at) s.range.wait(std::chrono::steady_clock::duration::zero());
+    for (auto& s : sources_) s.is_behind = true;
     refill();
     return true;
 }

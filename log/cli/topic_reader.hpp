@@ -38,15 +38,17 @@ private:
     {
         record_range       range;
         const record_view* at;
+        bool               is_behind;  ///< its range has not been told of end_ yet
     };
 
+    void advance(source& s);
     void refill();
     void sink(std::size_t i);
 
     commit_log               log_;
-    position                 end_;      ///< all sources have been read up to here
+    position                 end_;  ///< all sources have been read up to here
     std::vector<source>      sources_;
-    std::vector<std::size_t> heap_;     ///< sources that have a record, the earliest in front
+    std::vector<std::size_t> heap_;  ///< sources that have a record, the earliest in front
     bool                     moving_ = false;  ///< the front was given out and must move on
 };
 

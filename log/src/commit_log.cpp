@@ -68,7 +68,10 @@ record_range partition::read(offset from) const
                               std::to_string(from.value) + " is not in " +
                               std::to_string(start_offset().value) + " to " +
                               std::to_string(end_offset().value) +
-                              ": retention may have removed it; go on from the oldest kept"};
+                              (from < start_offset() ? ": retention has removed it; go on from "
+                                                       "the oldest kept"
+                                                     : ": it is not there yet; go on from the "
+                                                       "end")};
 }
 
 record_range partition::read_backwards(offset from) const
@@ -177,7 +180,8 @@ partition commit_log::partition(const std::string& topic, std::int32_t number) c
     if (number < 0 || number >= t->partitions())
         throw error{errc::partition_out_of_range,
                     "topic " + topic + " has partitions 0 to " +
-                        std::to_string(t->partitions() - 1) + ", not " + std::to_string(number)};
+                        std::to_string(t->partitions() - 1) + ", not " + std::to_string(number) +
+                        ": name one of them, or add partitions"};
     return cairn::partition{std::make_shared<const partition::handle>(partition::handle{
         engine_, {t, number}, t->uids[static_cast<std::size_t>(number)]})};
 }
@@ -250,12 +254,12 @@ record_range commit_log::read_query_backwards(const query& q, position from) con
 
 std::optional<position> commit_log::last_match(const query& q) const
 {
-    return engine_->index().last_match(engine_->terms_of(q), std::nullopt, engine_->end());
+    return engine_->last_match(q);
 }
 
 bool commit_log::wait_for(position p, std::chrono::steady_clock::time_point deadline) const
 {
-    return engine_->end() >= p || engine_->wait_until(p, deadline);
+    return engine_->wait_beyond(p, deadline);
 }
 
 consumer_groups commit_log::groups() const { return consumer_groups{engine_}; }

@@ -33,12 +33,8 @@ std::string_view name(errc code) noexcept
         return "illegal_group";
     case errc::unknown_group:
         return "unknown_group";
-    case errc::group_not_empty:
-        return "group_not_empty";
     case errc::read_only:
         return "read_only";
-    case errc::stopped:
-        return "stopped";
     case errc::internal_topic:
         return "internal_topic";
     case errc::wrong_expected_version:

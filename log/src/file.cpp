@@ -79,9 +79,8 @@ int open_descriptor(const std::string& path, int flags)
     return uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
 }
 
-[[noreturn]] void throw_transfer_error(int error_number, std::string_view doing,
-                                       std::size_t bytes, std::uint64_t at,
-                                       const std::string& path)
+[[noreturn]] void throw_transfer_error(int error_number, std::string_view doing, std::size_t bytes,
+                                       std::uint64_t at, const std::string& path)
 {
     throw_io_error(error_number,
                    std::string{doing} + " " + std::to_string(bytes) + " bytes at byte " +
@@ -133,8 +132,7 @@ file::~file()
     close();
 }
 
-file::file(file&& other) noexcept
-    : fd_{std::exchange(other.fd_, -1)}, path_{std::move(other.path_)}
+file::file(file&& other) noexcept : fd_{std::exchange(other.fd_, -1)}, path_{std::move(other.path_)}
 {
 }
 
@@ -170,9 +168,8 @@ std::uint64_t file::size() const
 void file::write_at(std::uint64_t at, bytes_view bytes)
 {
     while (!bytes.empty()) {
-        auto n = uninterrupted([&] {
-            return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-        });
+        auto n = uninterrupted(
+            [&] { return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at)); });
         if (n < 0) throw_transfer_error(errno, "write", bytes.size(), at, path_);
         // A disk that takes nothing and gives no reason would be an endless loop.
         if (n == 0) throw_transfer_error(EIO, "write", bytes.size(), at, path_);
@@ -195,8 +192,7 @@ void file::write_at(std::uint64_t at, std::span<const bytes_view> pieces)
             bytes += piece.size();
         }
         auto n = bytes == 0 ? 0 : uninterrupted([&] {
-            return ::pwritev(fd_, vectors.data(), static_cast<int>(count),
-                             static_cast<off_t>(at));
+            return ::pwritev(fd_, vectors.data(), static_cast<int>(count), static_cast<off_t>(at));
         });
         if (n < 0) throw_transfer_error(errno, "write", bytes, at, path_);
         if (n == 0 && bytes != 0) throw_transfer_error(EIO, "write", bytes, at, path_);
@@ -216,9 +212,8 @@ void file::write_blocks(std::uint64_t at, bytes_view bytes, std::size_t block_by
 {
     constexpr int fruitless_max = 16;
     for (int fruitless = 0; !bytes.empty();) {
-        auto n = uninterrupted([&] {
-            return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-        });
+        auto n = uninterrupted(
+            [&] { return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at)); });
         if (n < 0) throw_transfer_error(errno, "write", bytes.size(), at, path_);
         auto whole = static_cast<std::size_t>(n) / block_bytes * block_bytes;
         if (whole == 0 && ++fruitless == fruitless_max)
@@ -232,9 +227,8 @@ std::size_t file::read_at(std::uint64_t at, char* to, std::size_t bytes) const
 {
     std::size_t done = 0;
     while (done < bytes) {
-        auto n = uninterrupted([&] {
-            return ::pread(fd_, to + done, bytes - done, static_cast<off_t>(at + done));
-        });
+        auto n = uninterrupted(
+            [&] { return ::pread(fd_, to + done, bytes - done, static_cast<off_t>(at + done)); });
         if (n < 0) throw_transfer_error(errno, "read", bytes, at, path_);
         if (n == 0) break;
         done += static_cast<std::size_t>(n);
@@ -382,19 +376,20 @@ void sync_directory(const std::string& directory)
 
 void rename_file(const std::string& from, const std::string& to)
 {
-    if (::rename(from.c_str(), to.c_str()) < 0) throw_io_error(errno, "rename to " + to, from);
+    if (uninterrupted([&] { return ::rename(from.c_str(), to.c_str()); }) < 0)
+        throw_io_error(errno, "rename to " + to, from);
 }
 
 bool remove_file(const std::string& path)
 {
-    if (::unlink(path.c_str()) == 0) return true;
+    if (uninterrupted([&] { return ::unlink(path.c_str()); }) == 0) return true;
     if (errno == ENOENT) return false;
     throw_io_error(errno, "remove", path);
 }
 
 bool make_directory(const std::string& path)
 {
-    if (::mkdir(path.c_str(), 0755) == 0) return true;
+    if (uninterrupted([&] { return ::mkdir(path.c_str(), 0755); }) == 0) return true;
     if (errno == EEXIST) return false;
     throw_io_error(errno, "make the directory", path);
 }
@@ -414,7 +409,7 @@ std::vector<std::string> list_directory(const std::string& directory)
 
     std::vector<std::string> names;
     for (;;) {
-        errno = 0;
+        errno             = 0;
         const auto* entry = ::readdir(open.get());
         if (!entry) break;
         std::string_view name = entry->d_name;

@@ -26,8 +26,7 @@ namespace cairn::detail {
 errc errc_of(int error_number) noexcept;
 
 /// Throws storage_error{errc_of(error_number)}: "cannot <doing> <path>: …; <what to do next>".
-[[noreturn]] void throw_io_error(int error_number, std::string_view doing,
-                                 const std::string& path);
+[[noreturn]] void throw_io_error(int error_number, std::string_view doing, const std::string& path);
 
 /// An open file. Move-only; closing it flushes nothing.
 ///
@@ -36,8 +35,7 @@ errc errc_of(int error_number) noexcept;
 class file
 {
 public:
-    enum class access
-    {
+    enum class access {
         read,        ///< exists
         write,       ///< exists; read and write
         create,      ///< read and write; made where there is none
@@ -105,8 +103,7 @@ class file_map
 {
 public:
     /// What is about to be read, as advice to the kernel's read-ahead.
-    enum class pattern
-    {
+    enum class pattern {
         normal,
         random,
         sequential,

@@ -75,7 +75,8 @@ void measure(const std::string& where, std::size_t batch_bytes, std::uint32_t pa
     const auto  begin   = clock_type::now();
     std::size_t appends = 0;
     for (std::size_t i = 0; i < load.size(); ++appends) {
-        const auto n = std::min(load.size() - i, std::max<std::size_t>(1, append_bytes / batch_bytes));
+        const auto n =
+            std::min(load.size() - i, std::max<std::size_t>(1, append_bytes / batch_bytes));
         s->append(std::span{load}.subspan(i, n), load[i + n - 1].end_position());
         i += n;
     }
@@ -166,13 +167,19 @@ void open_many(const std::string& where)
 
 }  // namespace
 
-int main()
+int main(int argc, char** argv)
 {
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     const char* const given = std::getenv("CAIRN_BENCH_DIR");
     const std::string where = std::string{given != nullptr ? given : "/tmp"} + "/segment-bench";
 
     constexpr std::size_t KB = 1024, MB = 1024 * KB;
+    if (argc == 5) {  // batch bytes, partitions, KB an append, MB in all
+        const auto number = [&](int i) { return static_cast<std::size_t>(std::atoll(argv[i])); };
+        measure(where, number(1), static_cast<std::uint32_t>(number(2)), number(3) * KB,
+                number(4) * MB);
+        return 0;
+    }
     for (const std::uint32_t partitions : {1u, 8u, 1000u}) {
         measure(where, 300, partitions, 8 * MB, 128 * MB);
         measure(where, 24'000, partitions, 8 * MB, 256 * MB);

@@ -82,7 +82,10 @@ struct indexed_record
     {
         return {position, partition_uid, offset, at, check, stream, command, terms, nullptr};
     }
-    bool has(const term& t) const { return std::find(terms.begin(), terms.end(), t) != terms.end(); }
+    bool has(const term& t) const
+    {
+        return std::find(terms.begin(), terms.end(), t) != terms.end();
+    }
 };
 
 /// The index as a plain list.

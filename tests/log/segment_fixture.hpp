@@ -67,9 +67,9 @@ inline std::string make_batch(offset base, std::uint32_t offsets, timestamp at,
 /// What has been written, as it must be read again.
 struct model
 {
-    std::vector<placed_batch>                        all;  // by position
+    std::vector<placed_batch>                         all;  // by position
     std::map<std::uint32_t, std::vector<std::size_t>> by_partition;
-    position                                         end;
+    position                                          end;
 
     void add(const placed_batch& b)
     {
@@ -102,7 +102,10 @@ public:
         return b;
     }
 
-    std::size_t random(std::size_t below) { return random_() % below; }
+    std::uint32_t random(std::uint32_t below)
+    {
+        return static_cast<std::uint32_t>(random_()) % below;
+    }
 
     const segment_test::model& written() const { return model_; }
     position                   end() const { return model_.end; }

@@ -3,87 +3,15 @@
 // The contract of segments, held against those in files and those in memory.
 #include <catch2/catch.hpp>
 
-#include "segment_fixture.hpp"
+#include "segment_checks.hpp"
 
 #include <atomic>
-#include <cstring>
-#include <fstream>
-#include <iostream>
 #include <set>
 #include <thread>
 
 using namespace segment_test;
-namespace fs = std::filesystem;
 
 namespace {
-
-constexpr read_limits everything{std::size_t{1} << 40, std::size_t{1} << 40};
-
-// A store of either kind, and what the tests say about it.
-class any_store
-{
-public:
-    explicit any_store(const std::string& kind) : kind_{kind} { open(); }
-
-    bool on_disk() const { return kind_ == "on disk"; }
-
-    void open()
-    {
-        store_.reset();
-        store_ = on_disk() ? make_lmdb_store({.directory = directory_.path()})
-                           : make_memory_store();
-    }
-
-    segment_store*     operator->() { return store_.get(); }
-    const std::string& directory() const { return directory_.path(); }
-
-    std::shared_ptr<segment> begin(position first = {}, std::uint64_t map_bytes = 256 << 20)
-    {
-        auto s = store_->prepare(map_bytes);
-        store_->publish(s, first, {});
-        return s;
-    }
-
-    std::set<std::string> files() const
-    {
-        std::set<std::string> names;
-        for (const auto& f : fs::directory_iterator{directory_.path()})
-            names.insert(f.path().filename().string());
-        return names;
-    }
-
-private:
-    std::string                    kind_;
-    scratch_directory              directory_;
-    std::unique_ptr<segment_store> store_;
-};
-
-void append(segment& s, const std::vector<placed_batch>& batches)
-{
-    s.append(batches, batches.back().end_position());
-}
-
-void append(segment& s, const placed_batch& b)
-{
-    append(s, std::vector{b});
-}
-
-void check_same(const std::vector<placed_batch>& found, const std::vector<placed_batch>& wanted)
-{
-    REQUIRE(found.size() == wanted.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        INFO("batch " << i << ", position " << wanted[i].position);
-        REQUIRE(same(found[i], wanted[i]));
-        REQUIRE(found[i].owner != nullptr);
-    }
-}
-
-std::vector<placed_batch> all_of(const segment& s)
-{
-    std::vector<placed_batch> out;
-    s.read_all(position{0}, everything, out);
-    return out;
-}
 
 // Every way of reading, from everywhere, gives what was written.
 void check_reads(const segment& s, const model& m, std::minstd_rand& random)
@@ -147,11 +75,11 @@ void check_reads(const segment& s, const model& m, std::minstd_rand& random)
             REQUIRE(found.has_value() == (holds != places.end()));
             if (found) CHECK(same(*found, m.all[*holds]));
 
-            const timestamp t = low + static_cast<std::int64_t>(random() % (top - low + 3));
+            const timestamp t     = low + static_cast<std::int64_t>(random() % (top - low + 3));
             const auto      first = std::find_if(places.begin(), places.end(), [&](std::size_t i) {
                 return m.all[i].max_timestamp >= t;
             });
-            const auto at_time = s.offset_for_time(uid, t);
+            const auto      at_time = s.offset_for_time(uid, t);
             REQUIRE(at_time.has_value() == (first != places.end()));
             if (at_time) CHECK(*at_time == m.all[*first].base);
         }
@@ -192,9 +120,9 @@ void check_reads(const segment& s, const model& m, std::minstd_rand& random)
 
 TEST_CASE("what was appended is read again, in every way and from everywhere", "[segment]")
 {
-    any_store          store{GENERATE("in memory", "on disk")};
-    const unsigned     seed = Catch::rngSeed() != 0 ? Catch::rngSeed() : std::random_device{}();
-    std::minstd_rand   random{seed};
+    any_store        store{GENERATE("in memory", "on disk")};
+    const unsigned   seed = some_seed();
+    std::minstd_rand random{seed};
     INFO("seed " << seed);
 
     for (int round = 0; round < 12; ++round) {
@@ -202,7 +130,7 @@ TEST_CASE("what was appended is read again, in every way and from everywhere", "
         auto           s = store->prepare(256 << 20);
         store->publish(s, first, {});
         writer     w{seed + round, first};
-        const auto partitions = 1 + random() % 20;
+        const auto partitions = 1 + w.random(20);
         const auto appends    = 1 + random() % 12;
         const auto batch_max  = (random() % 3 == 0) ? 90'000u : 1'000u;
         const bool gaps       = random() % 2 == 0;
@@ -210,8 +138,8 @@ TEST_CASE("what was appended is read again, in every way and from everywhere", "
             std::vector<placed_batch> batches;
             const auto                n = 1 + random() % (batch_max > 10'000 ? 10 : 400);
             for (unsigned i = 0; i < n; ++i)
-                batches.push_back(w.make(static_cast<std::uint32_t>(7 + random() % partitions),
-                                         random() % batch_max, 1 + random() % 9,
+                batches.push_back(w.make(7 + w.random(partitions), random() % batch_max,
+                                         w.random(9) + 1,
                                          gaps && random() % 5 == 0 ? random() % 40 : 0));
             append(*s, batches);
         }
@@ -240,9 +168,9 @@ TEST_CASE("what was appended is read again, in every way and from everywhere", "
 
 TEST_CASE("batches are appended in the order of positions", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    auto      s = store.begin(position{10});
-    writer    w{1, position{10}};
+    any_store  store{GENERATE("in memory", "on disk")};
+    auto       s = store.begin(position{10});
+    writer     w{1, position{10}};
     const auto first  = w.make(1, 100);
     const auto second = w.make(1, 100);
     const auto other  = w.make(2, 100);
@@ -281,9 +209,9 @@ TEST_CASE("a batch whose CRC does not hold is not stored", "[segment]")
 
 TEST_CASE("a sealed segment never changes", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    auto      s = store.begin();
-    writer    w;
+    any_store  store{GENERATE("in memory", "on disk")};
+    auto       s = store.begin();
+    writer     w;
     const auto b = w.make(1, 100);
     append(*s, b);
     s->seal();
@@ -320,9 +248,9 @@ TEST_CASE("an append may end past its last batch, or have none", "[segment]")
 
 TEST_CASE("append is one transaction: where it does not fit, nothing has changed", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    auto      s = store.begin(position{0}, 8 << 20);
-    writer    w;
+    any_store                 store{GENERATE("in memory", "on disk")};
+    auto                      s = store.begin(position{0}, 8 << 20);
+    writer                    w;
     std::vector<placed_batch> kept{w.make(1, 1000), w.make(2, 5000)};
     append(*s, kept);
     const auto before = s->summary();
@@ -344,20 +272,20 @@ TEST_CASE("append is one transaction: where it does not fit, nothing has changed
 TEST_CASE("while it has room, an append fits", "[segment]")
 {
     any_store        store{GENERATE("in memory", "on disk")};
-    const unsigned   seed = Catch::rngSeed() != 0 ? Catch::rngSeed() : std::random_device{}();
+    const unsigned   seed = some_seed();
     std::minstd_rand random{seed};
     INFO("seed " << seed);
     for (int round = 0; round < 6; ++round) {
         auto   s = store->prepare(16 << 20);
         writer w{seed};
         for (;;) {
-            const auto  size       = std::size_t{1} << (random() % 20);
-            const auto  partitions = 1 + random() % 200;
-            std::size_t total      = 0;
+            const auto                size       = 1u << (random() % 20);
+            const auto                partitions = 1 + w.random(200);
+            std::size_t               total      = 0;
             std::vector<placed_batch> batches;
             const std::size_t         aim = 1 + random() % 1'000'000;
             while (total < aim) {
-                batches.push_back(w.make(random() % partitions, random() % size));
+                batches.push_back(w.make(w.random(partitions), w.random(size)));
                 total += batches.back().bytes.size();
             }
             if (!s->has_room(total)) break;
@@ -406,9 +334,9 @@ TEST_CASE("a segment that was removed can be read by who holds it", "[segment]")
 
 TEST_CASE("a read gives at least one batch, then stops at either limit", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    auto      s = store.begin();
-    writer    w;
+    any_store                 store{GENERATE("in memory", "on disk")};
+    auto                      s = store.begin();
+    writer                    w;
     std::vector<placed_batch> batches;
     for (int i = 0; i < 10; ++i) batches.push_back(w.make(1, 1000 - batch_header_bytes));
     append(*s, batches);
@@ -435,9 +363,9 @@ TEST_CASE("a read gives at least one batch, then stops at either limit", "[segme
 
 TEST_CASE("an unknown partition has nothing", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    auto      s = store.begin();
-    writer    w;
+    any_store                 store{GENERATE("in memory", "on disk")};
+    auto                      s = store.begin();
+    writer                    w;
     std::vector<placed_batch> out;
     CHECK(s->read_all(position{0}, everything, out) == 0);
     CHECK(s->read_all_backwards(position{9}, everything, out) == 0);
@@ -472,11 +400,11 @@ TEST_CASE("the slice of the index comes back as it was, however long", "[segment
 
 TEST_CASE("reads run beside appends and see each batch once and in order", "[segment]")
 {
-    any_store          store{GENERATE("in memory", "on disk")};
-    auto               s = store.begin();
-    constexpr int      appends = 300;
-    std::atomic<bool>  done{false};
-    std::atomic<int>   wrong{0};
+    any_store         store{GENERATE("in memory", "on disk")};
+    auto              s       = store.begin();
+    constexpr int     appends = 300;
+    std::atomic<bool> done{false};
+    std::atomic<int>  wrong{0};
 
     std::vector<std::thread> readers;
     for (int kind = 0; kind < 3; ++kind)
@@ -522,15 +450,15 @@ TEST_CASE("reads run beside appends and see each batch once and in order", "[seg
 
 TEST_CASE("a rewritten segment takes the place of those that it replaces", "[segment]")
 {
-    any_store store{GENERATE("in memory", "on disk")};
-    writer    w;
+    any_store                             store{GENERATE("in memory", "on disk")};
+    writer                                w;
     std::vector<std::shared_ptr<segment>> old;
     for (int i = 0; i < 3; ++i) {
         old.push_back(store.begin(w.end()));
         append(*old.back(), std::vector{w.make(1, 400), w.make(2, 4'000), w.make(1, 40'000)});
         old.back()->seal();
     }
-    auto active = store.begin(w.end());
+    auto       active = store.begin(w.end());
     const auto newest = w.make(1, 10);
     append(*active, newest);
     const auto all = w.written().all;
@@ -561,9 +489,9 @@ TEST_CASE("a rewritten segment takes the place of those that it replaces", "[seg
     check_same(all_of(*old[0]), {all[0], all[1], all[2]});
     check_same(all_of(*old[1]), {all[3], all[4], all[5]});
     if (store.on_disk()) {
-        CHECK(store.files() == std::set<std::string>{
-                                   "00000000000000000000.seg", "00000000000000000006.seg",
-                                   "00000000000000000009.seg", "00000000000000000009.seg-lock"});
+        CHECK(store.files() ==
+              std::set<std::string>{"00000000000000000000.seg", "00000000000000000006.seg",
+                                    "00000000000000000009.seg", "00000000000000000009.seg-lock"});
         old.clear();
         active.reset();
         s.reset();

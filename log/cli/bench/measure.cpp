@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "measure.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <algorithm>
 #include <atomic>
 #include <barrier>
 #include <cerrno>
 #include <cstdlib>
 #include <exception>
-#include <fcntl.h>
 #include <filesystem>
 #include <mutex>
 #include <system_error>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 
 namespace cairn::bench {
@@ -28,7 +28,8 @@ class file
 {
 public:
     explicit file(const std::string& path)
-        : path_{path}, descriptor_{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)}
+        : path_{path},
+          descriptor_{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)}
     {
         if (descriptor_ < 0) fail(path_);
     }
@@ -112,11 +113,11 @@ figure raw_overwrite(const std::string& directory, duration how_long)
 figure timed(int threads, duration how_long, std::uint64_t worth,
              const std::function<bool(int, std::uint64_t)>& work)
 {
-    std::barrier           start{threads + 1};
-    std::atomic<bool>      over{false};
-    std::mutex             mutex;
-    latencies              all;
-    std::exception_ptr     fault;
+    std::barrier             start{threads + 1};
+    std::atomic<bool>        over{false};
+    std::mutex               mutex;
+    latencies                all;
+    std::exception_ptr       fault;
     std::vector<std::thread> running;
 
     for (int t = 0; t < threads; ++t)

@@ -38,15 +38,15 @@ private:
 /// What one part of a run came to.
 struct figure
 {
-    std::string name;             ///< short, and the same in every version: "append_64"
-    std::string what;             ///< for people
-    std::string unit = "events";  ///< of what the rate counts
-    double      rate = 0;         ///< per second
-    double      p50_us = 0;       ///< of one call; 0: not measured
-    double      p99_us = 0;
-    double      raw_rate = 0;     ///< what the disk did just before; 0: no disk is waited for
-    std::uint64_t count   = 0;
-    double        seconds = 0;
+    std::string   name;                 ///< short, and the same in every version: "append_64"
+    std::string   what;                 ///< for people
+    std::string   unit     = "events";  ///< of what the rate counts
+    double        rate     = 0;         ///< per second
+    double        p50_us   = 0;         ///< of one call; 0: not measured
+    double        p99_us   = 0;
+    double        raw_rate = 0;  ///< what the disk did just before; 0: no disk is waited for
+    std::uint64_t count    = 0;
+    double        seconds  = 0;
 
     /// The rate of the calls that wait for the disk, against the disk.
     std::optional<double> ratio() const

@@ -111,13 +111,13 @@ private:
 
         // Each writer has a stream of its own, new for each part.
         for (const int writers : {1, plan_.writers}) {
-            const std::string    prefix = "writer-" + std::to_string(writers) + '-';
-            const auto expecting = [&](int thread, std::uint64_t call) {
+            const std::string prefix    = "writer-" + std::to_string(writers) + '-';
+            const auto        expecting = [&](int thread, std::uint64_t call) {
                 append_request request;
                 request.records.push_back(event(thread));
                 request.records.front().record.key = prefix + std::to_string(thread);
                 request.expect.push_back(
-                    {{topic, *request.records.front().record.key},
+                           {{topic, *request.records.front().record.key},
                      expected_version::exactly(version{static_cast<std::int64_t>(call)})});
                 log.append(request);
                 return true;
@@ -130,7 +130,7 @@ private:
     {
         announce("bulk_100");
         const auto raw = raw_overwrite(plan_.directory, raw_each).rate;
-        auto f = fill(log, topic, plan_.streams, plan_.events_of_each, 100, plan_.event_bytes);
+        auto f     = fill(log, topic, plan_.streams, plan_.events_of_each, 100, plan_.event_bytes);
         f.raw_rate = raw;
         if (wanted("bulk_100")) report("bulk_100", std::move(f));
 
@@ -208,10 +208,11 @@ private:
     void boundaries(commit_log& log)
     {
         // New orders of known customers: nothing has both tags yet.
-        std::uint64_t base = plan_.streams;
+        std::uint64_t base = 1'000'000'000'000;
         for (const int writers : {1, plan_.writers}) {
             const auto under_boundary = [&](int thread, std::uint64_t call) {
-                const auto stream = base + static_cast<std::uint64_t>(thread) * 1'000'000'000 + call;
+                const auto stream =
+                    base + static_cast<std::uint64_t>(thread) * 1'000'000'000 + call;
                 append_request request;
                 request.records.push_back(event_of(stream, plan_.event_bytes));
                 request.boundaries.push_back({query{{{{}, tags_of(stream)}}}, std::nullopt});
@@ -219,7 +220,7 @@ private:
                 return true;
             };
             durable(writers == 1 ? "boundary_1" : "boundary_n", writers, 1, under_boundary);
-            base += 1'000'000'000'000;
+            base *= 2;
         }
     }
 
@@ -251,14 +252,20 @@ std::vector<part> parts()
             {"boundary_n", "append under a boundary of two tags, many writers"}};
 }
 
-std::vector<figure> run(const plan& p) { return suite{p}.run(); }
+std::vector<figure> run(const plan& p)
+{
+    return suite{p}.run();
+}
 
 std::vector<std::string> tags_of(std::uint64_t stream)
 {
     return {"order:" + std::to_string(stream), "customer:" + std::to_string(stream % 10'000)};
 }
 
-std::string key_of(std::uint64_t stream) { return "order-" + std::to_string(stream); }
+std::string key_of(std::uint64_t stream)
+{
+    return "order-" + std::to_string(stream);
+}
 
 append_record event_of(std::uint64_t stream, std::size_t event_bytes)
 {

@@ -15,17 +15,17 @@ namespace cairn::bench {
 /// What is measured, and how much of it.
 struct plan
 {
-    std::string   directory;                     ///< scratch: it is used up
-    std::size_t   event_bytes = 200;             ///< of a value
-    duration      each        = std::chrono::seconds{2};
-    std::uint64_t streams     = 100'000;         ///< in the log that is read, of …
-    std::uint64_t events_of_each = 10;
-    int           writers     = 64;
-    std::vector<std::string> only;               ///< parts by name; none: all
+    std::string              directory;             ///< scratch: it is used up
+    std::size_t              event_bytes    = 200;  ///< of a value
+    duration                 each           = std::chrono::seconds{2};
+    std::uint64_t            streams        = 100'000;  ///< in the log that is read, of …
+    std::uint64_t            events_of_each = 10;
+    int                      writers        = 64;
+    std::vector<std::string> only;  ///< parts by name; none: all
 
-    std::function<bool()>                   stop;      ///< asked between parts
-    std::function<void(const std::string&)> on_part;   ///< before each
-    std::function<void(const figure&)>      on_figure; ///< after each
+    std::function<bool()>                   stop;       ///< asked between parts
+    std::function<void(const std::string&)> on_part;    ///< before each
+    std::function<void(const figure&)>      on_figure;  ///< after each
 };
 
 struct part

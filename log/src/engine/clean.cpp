@@ -26,10 +26,15 @@ constexpr std::uint64_t garbage_divisor = 3;
 /// The newest offset of each key of one of the log's own partitions, which are not indexed.
 using latest_offsets = std::unordered_map<std::string, offset>;
 
-std::uint64_t bytes_dead(const partition_slice& slice, offset start, bool alive)
+/// Of a partition's part of a segment: the bytes that lie before its start, in whole batches.
+std::uint64_t bytes_dead(const segment& body, std::uint32_t uid, const partition_slice& slice,
+                         offset start, bool alive)
 {
     if (!alive || slice.end <= start) return slice.bytes;
     if (slice.first >= start) return 0;
+    std::vector<placed_batch> oldest;
+    body.read(uid, slice.first, {1, 1}, oldest);
+    if (oldest.empty() || oldest.front().end_offset() > start) return 0;
     const auto part = static_cast<double>(start - slice.first) /
                       static_cast<double>(slice.end - slice.first);
     return static_cast<std::uint64_t>(part * static_cast<double>(slice.bytes));
@@ -39,10 +44,22 @@ std::uint64_t bytes_dead(const partition_slice& slice, offset start, bool alive)
 
 struct engine::cleaning
 {
-    timestamp                                now;
-    bool                                     in_background = false;
-    std::map<std::uint32_t, latest_offsets>  own;
+    timestamp                               now;
+    bool                                    in_background = false;
+    std::map<std::uint32_t, latest_offsets> own;  ///< made when first needed
 };
+
+offset engine::newest_of_own(cleaning& c, std::uint32_t uid, bytes_view key)
+{
+    const auto [at, is_new] = c.own.try_emplace(uid);
+    if (is_new)
+        for (auto range = record_range{partition_source(shared_from_this(), partition_of(uid), uid,
+                                                        start_offset(uid), direction::forward)};
+             const auto& r : range)
+            if (r.key) at->second[std::string{*r.key}] = r.offset;
+    const auto found = at->second.find(std::string{key});
+    return found == at->second.end() ? offset{-1} : found->second;
+}
 
 void engine::run_cleaner()
 {
@@ -86,7 +103,10 @@ std::uint64_t engine::clean_all(bool in_background)
     merge();
 
     std::uint64_t freed = 0;
-    for (auto plan = plan_rewrite(c); !plan.segments.empty(); plan = plan_rewrite(c)) {
+    // Each rewrite leaves less garbage or fewer segments; the bound is for what we did not see.
+    auto rewrites_left = 2 * segments()->size();
+    for (auto plan = plan_rewrite(c); !plan.segments.empty() && rewrites_left-- > 0;
+         plan = plan_rewrite(c)) {
         freed += rewrite(c, plan);
         const std::lock_guard lock{threads_mutex_};
         if (threads_stop_) break;
@@ -97,19 +117,7 @@ std::uint64_t engine::clean_all(bool in_background)
 
 void engine::consumer_groups_expire()
 {
-    const auto oldest = now() - options_.group_retention.count();
-    std::vector<record> forgotten;
-    with_state([&](const folded_state& s) {
-        for (const auto& [name, g] : s.groups.all()) {
-            if (g.changed_at >= oldest) continue;
-            for (const auto& [at, committed] : g.offsets)
-                forgotten.push_back({groups_state::offset_key(name, at), {}, {}, {}});
-            if (g.generation >= 0)
-                forgotten.push_back({groups_state::group_key(name), {}, {}, {}});
-        }
-        return 0;
-    });
-    if (!forgotten.empty()) append_own(offsets_uid, std::move(forgotten));
+    forget_groups(now() - options_.group_retention.count());
 }
 
 void engine::roll_if_expired(timestamp at)
@@ -131,35 +139,17 @@ void engine::roll_if_expired(timestamp at)
 
 void engine::advance_starts(timestamp at)
 {
+    // Oldest first, batch by batch, up to the first that stays. As in Kafka the active segment
+    // stays whatever its age and size.
     const auto                                    list = segments();
     std::vector<std::pair<std::uint32_t, offset>> starts;
     for (const auto& t : topics()) {
-        const auto& config = t->config;
-        if (!config.cleanup_delete || (config.retention_ms < 0 && config.retention_bytes < 0))
-            continue;
+        if (!t->config.cleanup_delete) continue;
         for (const auto uid : t->uids) {
-            auto          start = start_offset(uid);
-            const auto    old   = start;
-            std::uint64_t kept  = 0;
-            for (const auto& s : *list)
-                if (const auto slice = s.summary->find(uid);
-                    slice != s.summary->end() && slice->second.end > start)
-                    kept += slice->second.bytes;
-            for (std::size_t i = 0; i + 1 < list->size(); ++i) {
-                const auto slice = (*list)[i].summary->find(uid);
-                if (slice == (*list)[i].summary->end() || slice->second.end <= start) continue;
-                const auto& of = slice->second;
-                const bool  old_enough = config.retention_ms >= 0 &&
-                                        of.max_timestamp.value >= 0 &&
-                                        at - of.max_timestamp > config.retention_ms;
-                const bool too_many =
-                    config.retention_bytes >= 0 &&
-                    kept - of.bytes >= static_cast<std::uint64_t>(config.retention_bytes);
-                if (!old_enough && !too_many) break;
-                start = of.end;
-                kept -= of.bytes;
-            }
-            if (start > old) starts.emplace_back(uid, start);
+            const auto old = start_offset(uid);
+            const auto to  = std::max(expired_by_time(*list, *t, uid, old, at),
+                                      expired_by_size(*list, *t, uid, old));
+            if (to > old) starts.emplace_back(uid, to);
         }
     }
     for (const auto& [uid, start] : starts)
@@ -167,25 +157,75 @@ void engine::advance_starts(timestamp at)
             truncate(uid, p.topic->names[static_cast<std::size_t>(p.number)], start);
 }
 
-/// Whether a record stays.
-bool engine::keeps(const cleaning& c, const record_view& r, const partition_state& of,
-                   std::uint32_t uid, offset start) const
+offset engine::expired_by_time(const segment_list& list, const topic_state& t, std::uint32_t uid,
+                               offset start, timestamp at) const
+{
+    if (t.config.retention_ms < 0) return start;
+    const auto oldest_kept = at - t.config.retention_ms;
+    for (std::size_t i = 0; i + 1 < list.size(); ++i) {
+        const auto slice = list[i].summary->find(uid);
+        if (slice == list[i].summary->end() || slice->second.end <= start) continue;
+        if (slice->second.max_timestamp < oldest_kept && slice->second.max_timestamp.value >= 0) {
+            start = slice->second.end;
+            continue;
+        }
+        const auto kept = list[i].body->offset_for_time(uid, oldest_kept);
+        return kept ? std::max(start, *kept) : start;
+    }
+    return start;
+}
+
+offset engine::expired_by_size(const segment_list& list, const topic_state& t, std::uint32_t uid,
+                               offset start) const
+{
+    if (t.config.retention_bytes < 0) return start;
+    const auto    most = static_cast<std::uint64_t>(t.config.retention_bytes);
+    std::uint64_t kept = 0;
+    for (const auto& s : list)
+        if (const auto slice = s.summary->find(uid);
+            slice != s.summary->end() && slice->second.end > start)
+            kept += slice->second.bytes;
+
+    std::vector<placed_batch> batches;
+    for (std::size_t i = 0; i + 1 < list.size() && kept > most; ++i) {
+        const auto slice = list[i].summary->find(uid);
+        if (slice == list[i].summary->end() || slice->second.end <= start) continue;
+        if (kept - slice->second.bytes >= most) {
+            kept -= slice->second.bytes;
+            start = slice->second.end;
+            continue;
+        }
+        for (auto next = start; next < slice->second.end;) {
+            batches.clear();
+            if (list[i].body->read(uid, next, {1 << 20, 4096}, batches) == 0) break;
+            for (const auto& b : batches) {
+                if (kept - b.bytes.size() < most) return start;
+                kept -= b.bytes.size();
+                start = next = b.end_offset();
+            }
+        }
+    }
+    return start;
+}
+
+/// Whether a record of a batch stays. The newest of its key does; a tombstone too, until the
+/// horizon that its first cleaning gave the batch.
+bool engine::keeps(cleaning& c, const batch_view& batch, const record_view& r,
+                   const partition_state& of, std::uint32_t uid, offset start)
 {
     if (!of.topic || r.offset < start) return false;
     const auto& config = of.topic->config;
     if (!config.cleanup_compact || !r.key) return true;
     if (c.now - r.timestamp < config.min_compaction_lag_ms) return true;
 
-    offset newest{-1};
-    if (uid < first_free_uid) {
-        const auto& latest = c.own.at(uid);
-        const auto  found  = latest.find(std::string{*r.key});
-        if (found != latest.end()) newest = found->second;
-    } else {
-        newest = index_->head(index_->hasher().stream(uid, *r.key)).last_offset;
-    }
+    const auto newest =
+        uid < first_free_uid
+            ? newest_of_own(c, uid, *r.key)
+            : index_->head(index_->hasher().stream(uid, *r.key)).last_offset;
     if (newest > r.offset) return false;
-    return r.value || c.now - r.timestamp < config.delete_retention_ms;
+    if (r.value) return true;
+    const auto horizon = batch.delete_horizon();
+    return !horizon || c.now < *horizon;
 }
 
 /// How many bytes of a segment's compacted partitions are superseded.
@@ -202,13 +242,6 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
         auto&      known = compacted_up_to_[{s.first, uid}];
         if (known.end == end && c.now < known.again_at) continue;
 
-        if (uid < first_free_uid && !c.own.contains(uid)) {
-            auto& latest = c.own[uid];
-            for (auto range =
-                     record_range{partition_source(shared_from_this(), of, uid, start, direction::forward)};
-                 const auto& r : range)
-                if (r.key) latest[std::string{*r.key}] = r.offset;
-        }
         timestamp                 again_at{std::numeric_limits<std::int64_t>::max()};
         std::vector<placed_batch> batches;
         std::string               scratch;
@@ -223,15 +256,16 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
                 record_cursor records{*batch, *payload, placed.position};
                 while (records.next()) {
                     const auto& r = records.current();
-                    if (!keeps(c, r, of, uid, start)) {
+                    const bool stays = keeps(c, *batch, r, of, uid, start);
+                    // A tombstone that stays wants its horizon, which is work too.
+                    if (!stays || (!r.value && !batch->delete_horizon()))
                         dead += records.current_bytes().size();
-                        continue;
-                    }
+                    if (!stays) continue;
                     // It may have to go when its time is over, though nothing new comes.
-                    const auto& config = of.topic->config;
-                    again_at = std::min(again_at, r.timestamp + config.min_compaction_lag_ms);
-                    if (!r.value)
-                        again_at = std::min(again_at, r.timestamp + config.delete_retention_ms);
+                    const auto lag = of.topic->config.min_compaction_lag_ms;
+                    if (c.now - r.timestamp < lag) again_at = std::min(again_at, r.timestamp + lag);
+                    if (!r.value && batch->delete_horizon())
+                        again_at = std::min(again_at, *batch->delete_horizon());
                 }
             }
         }
@@ -250,7 +284,7 @@ engine::rewrite_plan engine::plan_rewrite(cleaning& c)
         std::uint64_t total = 0, dead = 0;
         for (const auto& [uid, slice] : *s.summary) {
             total += slice.bytes;
-            dead += bytes_dead(slice, start_offset(uid), alive(uid));
+            dead += bytes_dead(*s.body, uid, slice, start_offset(uid), alive(uid));
         }
         dead = std::min(total, dead + superseded_bytes(c, s));
         const bool garbage = c.in_background ? dead > 0 && dead * garbage_divisor >= total
@@ -348,13 +382,12 @@ std::uint64_t engine::rewrite(cleaning& c, const rewrite_plan& plan)
     return before > after ? before - after : 0;
 }
 
-std::optional<placed_batch> engine::without_garbage(const cleaning& c, const placed_batch& placed,
+std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_batch& placed,
                                                     const partition_state& of, offset start,
-                                                    batch_builder& builder,
-                                                    std::string&   scratch) const
+                                                    batch_builder& builder, std::string& scratch)
 {
     if (!of.topic || placed.end_offset() <= start) return std::nullopt;
-    if (placed.base >= start && !of.topic->config.cleanup_compact) return placed;
+    if (!of.topic->config.cleanup_compact) return placed;  // a batch goes when all of it may
     const auto batch = batch_view::parse(placed.bytes, nullptr, false);
     if (batch->is_control()) return placed;
     const auto payload = batch->unpack(scratch, unpack_bytes_max);
@@ -363,14 +396,19 @@ std::optional<placed_batch> engine::without_garbage(const cleaning& c, const pla
     const auto each = [&](auto&& f) {
         record_cursor records{*batch, *payload, placed.position};
         while (records.next())
-            f(records.current(), keeps(c, records.current(), of, placed.partition_uid, start));
+            f(records.current(),
+              keeps(c, *batch, records.current(), of, placed.partition_uid, start));
     };
     std::int32_t keep = 0, all = 0;
-    each([&](const record_view&, bool stays) {
+    bool         tombstones = false;
+    each([&](const record_view& r, bool stays) {
         ++all;
         keep += stays;
+        tombstones |= stays && !r.value;
     });
-    if (keep == all) return placed;
+    const bool wants_horizon =
+        tombstones && of.topic->config.cleanup_compact && !batch->delete_horizon();
+    if (keep == all && !wants_horizon) return placed;
     if (keep == 0) return std::nullopt;
 
     batch_builder::options o;
@@ -381,6 +419,8 @@ std::optional<placed_batch> engine::without_garbage(const cleaning& c, const pla
     o.transactional   = batch->is_transactional();
     o.log_append_time = batch->is_log_append_time();
     o.log_time        = batch->max_timestamp();
+    o.delete_horizon  = batch->delete_horizon();
+    if (wants_horizon) o.delete_horizon = c.now + of.topic->config.delete_retention_ms;
     builder.start(o);
     each([&](const record_view& r, bool stays) {
         if (stays) builder.add(r, static_cast<std::int32_t>(r.offset - placed.base));

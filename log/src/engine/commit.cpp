@@ -20,9 +20,25 @@ namespace cairn::detail {
 
 namespace {
 
-std::size_t encoded_bytes(const append_record& r, bool with_command)
+/// At most; a command id becomes one more header.
+std::size_t encoded_bytes(const append_record& r, const append_request& of)
 {
-    return record_bytes(r.record) + (with_command ? 64 : 0);
+    return record_bytes(r.record) + (of.command_id ? 32 + of.command_id->size() : 0);
+}
+
+[[noreturn]] void refuse_many_terms(const topic_state& t)
+{
+    throw error{errc::invalid_argument,
+                "a record for topic " + t.name +
+                    " has more than 255 types and tags together: what is beyond could not be "
+                    "found again. Give it fewer tags"};
+}
+
+[[noreturn]] void refuse_keyless(const topic_state& t)
+{
+    throw error{errc::invalid_argument,
+                "topic " + t.name +
+                    " is compacted, which keeps the newest record of each key: give it one"};
 }
 
 refusal wrong_version(const stream_id& stream, expected_version expected, version found)
@@ -36,6 +52,14 @@ refusal wrong_version(const stream_id& stream, expected_version expected, versio
     r.stream        = stream;
     r.found_version = found;
     return r;
+}
+
+/// Whether an item asks for neither types nor tags, and so for every record.
+bool matches_all(const query_terms& q)
+{
+    return std::any_of(q.items.begin(), q.items.end(), [](const query_terms::item& i) {
+        return i.types.empty() && i.tags.empty();
+    });
 }
 
 bool matches(const query_terms& q, const index_entry& e)
@@ -63,7 +87,12 @@ void engine::throw_if_closed() const
         const std::lock_guard lock{why_mutex_};
         throw storage_error{errc::closed, why_failed_};
     }
-    if (closed_) throw error{errc::closed, "the log was closed: open it again to append"};
+    if (closing_) throw error{errc::closed, "the log was closed: open it again to append"};
+}
+
+void engine::throw_if_shut() const
+{
+    if (closed_) throw error{errc::closed, "the log was closed: open it again to read"};
 }
 
 void engine::fail(const std::string& why) noexcept
@@ -139,7 +168,8 @@ void engine::prepare_records(pending_append& p)
     const auto& request = *p.request;
     const auto& hasher  = index_->hasher();
     if (request.records.empty())
-        throw error{errc::empty_append, "an append needs at least one record"};
+        throw error{errc::empty_append,
+                    "an append needs at least one record: add one, or do not append"};
 
     p.bytes = 0;
     p.places.reserve(request.records.size());
@@ -164,7 +194,8 @@ void engine::prepare_records(pending_append& p)
                 throw error{errc::partition_out_of_range,
                             "topic " + t->name + " has partitions 0 to " +
                                 std::to_string(t->partitions() - 1) + ", not " +
-                                std::to_string(*r.partition)};
+                                std::to_string(*r.partition) +
+                                ": name one of them, or add partitions"};
             place.number = *r.partition;
         } else if (r.record.key) {
             place.number = locate(*t, *r.record.key);
@@ -175,10 +206,11 @@ void engine::prepare_records(pending_append& p)
                             "the partitioner chose partition " + std::to_string(place.number) +
                                 " of topic " + t->name};
         }
+        if (t->config.cleanup_compact && !r.record.key) refuse_keyless(*t);
         place.topic = t;
         place.uid   = t->uids[static_cast<std::size_t>(place.number)];
 
-        const auto bytes = encoded_bytes(r, request.command_id.has_value());
+        const auto bytes = encoded_bytes(r, request);
         if (static_cast<std::int64_t>(bytes + batch_header_bytes) > t->config.max_message_bytes)
             throw error{errc::record_too_large,
                         "a record of " + std::to_string(bytes) + " bytes for topic " + t->name +
@@ -190,12 +222,22 @@ void engine::prepare_records(pending_append& p)
         place.first_term = static_cast<std::uint32_t>(p.terms.size());
         if (place.uid >= first_free_uid) {
             if (r.record.key) {
-                place.stream = hasher.stream(place.uid, *r.record.key);
-                index_->head(place.stream, &place.head);
+                // Events of one stream often follow each other: the first looks it up for all.
+                if (const auto* same = p.places.size() > 1 ? &*(p.places.end() - 2) : nullptr;
+                    same && same->uid == place.uid && same->stream &&
+                    request.records[p.places.size() - 2].record.key == r.record.key) {
+                    place.stream = same->stream;
+                    place.known  = same->known;
+                } else {
+                    place.stream = hasher.stream(place.uid, *r.record.key);
+                    place.known  = &place.head;
+                    index_->head(place.stream, place.known);
+                }
             }
             place.command = p.command;
             term own_command;
-            collect_terms(hasher, r.record.headers, p.terms, own_command);
+            if (!collect_terms(hasher, r.record.headers, p.terms, own_command))
+                refuse_many_terms(*t);
             if (!place.command) place.command = own_command;
         }
         place.terms = static_cast<std::uint32_t>(p.terms.size()) - place.first_term;
@@ -213,7 +255,8 @@ void engine::prepare_records(pending_append& p)
     for (const auto& b : request.boundaries) {
         auto& prepared = p.boundaries.emplace_back();
         prepared.query = terms_of(b.matching);
-        index_->last_match(prepared.query, b.after, end(), &prepared.match);
+        if (!matches_all(prepared.query))
+            index_->last_match(prepared.query, b.after, end(), &prepared.match);
     }
 }
 
@@ -237,6 +280,9 @@ void engine::prepare_batch(pending_append& p)
 
     record_cursor records{*p.batch, *payload, position{0}};
     std::int64_t  next = p.batch->base_offset().value;
+    // No more than parse: places are pointed to. A record takes at least seven bytes.
+    p.places.reserve(std::min<std::size_t>(
+        static_cast<std::size_t>(p.batch->record_count()), payload->size() / 7 + 1));
     while (records.next()) {
         const auto& r = records.current();
         if (r.offset.value != next++)
@@ -248,18 +294,38 @@ void engine::prepare_batch(pending_append& p)
         place.uid    = p.batch_uid;
         place.at     = static_cast<std::uint32_t>(records.current_at());
         place.check  = crc32c(records.current_bytes());
+        if (now->config.cleanup_compact && !r.key && !p.batch->is_control()) refuse_keyless(*now);
         if (r.key && !p.batch->is_control()) {
             place.stream = index_->hasher().stream(place.uid, *r.key);
-            index_->head(place.stream, &place.head);
+            place.known  = &place.head;
+            index_->head(place.stream, place.known);
         }
         place.first_term = static_cast<std::uint32_t>(p.terms.size());
-        if (!p.batch->is_control())
-            collect_terms(index_->hasher(), r.headers, p.terms, place.command);
+        if (!p.batch->is_control() &&
+            !collect_terms(index_->hasher(), r.headers, p.terms, place.command))
+            refuse_many_terms(*now);
         place.terms = static_cast<std::uint32_t>(p.terms.size()) - place.first_term;
     }
-    if (!records.ok())
-        throw error{errc::corrupt_batch, "batch for " + t->name + ": its records do not parse"};
-    if (p.places.empty()) throw error{errc::empty_append, "a batch needs at least one record"};
+    if (!records.ok()) {
+        // All that is there parses, but it is not as many records as the header counts?
+        const auto parsed = static_cast<std::int32_t>(p.places.size());
+        const bool at_end = p.places.empty()
+                                ? payload->empty()
+                                : records.current_at() + records.current_bytes().size() ==
+                                      payload->size();
+        if (at_end || parsed == p.batch->record_count())
+            throw error{errc::bad_count, "batch for " + t->name + ": its header counts " +
+                                             std::to_string(p.batch->record_count()) +
+                                             " records, and there are " +
+                                             (at_end ? std::to_string(parsed) : "more") +
+                                             ": send it again as its producer made it"};
+        throw error{errc::corrupt_batch, "batch for " + t->name +
+                                             ": its records do not parse: send it again as its "
+                                             "producer made it"};
+    }
+    if (p.places.empty())
+        throw error{errc::empty_append,
+                    "a batch needs at least one record: add one, or do not append"};
     if (static_cast<std::int64_t>(p.places.size()) != p.batch->last_offset_delta() + 1)
         throw error{errc::bad_count, "batch for " + t->name + ": it says it has " +
                                          std::to_string(p.batch->last_offset_delta() + 1) +
@@ -296,7 +362,9 @@ receipt engine::append_batch(const topic_ptr& t, std::int32_t number, bytes_view
         throw error{errc::corrupt_batch,
                     "batch for " + t->name + ": there are bytes after it; append one at a time"};
     if (t->uids.front() < first_free_uid)
-        throw error{errc::internal_topic, "topic " + t->name + " is the log's own"};
+        throw error{errc::internal_topic,
+                    "topic " + t->name + " is the log's own: it is written through topics and "
+                                         "consumer groups only"};
 
     pending_append p;
     p.batch        = &*batch;
@@ -344,10 +412,36 @@ receipt engine::repeated(position first, std::int64_t count, bool command) const
                         std::string{command ? "this command" : "this batch"} +
                             " was recorded before, at position " +
                             std::to_string((first + i).value) +
-                            ", and retention has removed it since"};
+                            ", and retention has removed it since: nothing was recorded now; use "
+                            "a new id for what is new"};
         r.records.push_back(std::move(*place));
     }
     return r;
+}
+
+std::optional<position> engine::newest_shown(std::optional<position> after) const
+{
+    // The log's own records may lie in between; most often the newest batch is the answer.
+    std::vector<placed_batch> batches;
+    for (auto next = end() - 1; next.value >= 0 && (!after || next > *after);) {
+        batches.clear();
+        if (read_all_backwards(next, {64 * 1024, 256}, batches) == 0) break;
+        for (const auto& b : batches) {
+            const auto of = partition_of(b.partition_uid);
+            const auto at = std::min(b.end_position() - 1, next);
+            if (of.topic && !of.topic->internal)
+                return !after || at > *after ? std::optional{at} : std::nullopt;
+            next = b.position - 1;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<position> engine::last_match(const query& q) const
+{
+    const auto terms = terms_of(q);
+    if (matches_all(terms)) return newest_shown(std::nullopt);
+    return index_->last_match(terms, std::nullopt, end());
 }
 
 // ---- The queue. -------------------------------------------------------------------------------
@@ -390,6 +484,11 @@ namespace {
 class overlay
 {
 public:
+    void reserve(std::size_t records)
+    {
+        entries.reserve(records);
+        counts_.reserve(records);
+    }
     std::int64_t& count(const term& stream, std::int64_t committed)
     {
         return counts_.try_emplace(stream, committed).first->second;
@@ -422,14 +521,65 @@ private:
 
 }  // namespace
 
+/// Buffers of groups, used again: a fresh one costs a page fault for every 4 KB of it, which was
+/// a tenth of a bulk append. They live in the tail until they are merged.
+class buffers
+{
+public:
+    static std::shared_ptr<std::string> get(std::size_t bytes)
+    {
+        auto                         one  = std::make_unique<std::string>();
+        const auto                   pool = instance();
+        {
+            const std::lock_guard lock{pool->mutex_};
+            if (!pool->free_.empty() && bytes >= pooled_bytes_min) {
+                *one = std::move(pool->free_.back());
+                pool->free_.pop_back();
+                pool->bytes_ -= one->capacity();
+            }
+        }
+        one->clear();
+        one->reserve(bytes);
+        if (bytes < pooled_bytes_min) return std::shared_ptr<std::string>{std::move(one)};
+        return std::shared_ptr<std::string>{one.release(),
+                                            [pool](std::string* s) { pool->take_back(s); }};
+    }
+
+private:
+    static constexpr std::size_t pooled_bytes_min = 16 * 1024;
+    static constexpr std::size_t bytes_max        = 16 << 20;
+
+    static std::shared_ptr<buffers> instance()
+    {
+        static const auto one = std::make_shared<buffers>();
+        return one;
+    }
+
+    void take_back(std::string* s) noexcept
+    {
+        const std::unique_ptr<std::string> owner{s};
+        try {
+            const std::lock_guard lock{mutex_};
+            if (bytes_ + s->capacity() > bytes_max) return;
+            bytes_ += s->capacity();
+            free_.push_back(std::move(*s));
+        } catch (const std::bad_alloc&) {
+            // Then it is freed.
+        }
+    }
+
+    std::mutex               mutex_;
+    std::vector<std::string> free_;
+    std::size_t              bytes_ = 0;
+};
+
 /// One group being built.
 class group_writer
 {
 public:
     group_writer(class index& index, std::uint64_t bytes, position first)
-        : index_{index}, buffer_{std::make_shared<std::string>()}, next_{first}, first_{first}
+        : index_{index}, buffer_{buffers::get(bytes)}, next_{first}, first_{first}
     {
-        buffer_->reserve(bytes);
     }
 
     overlay                   seen;
@@ -446,17 +596,19 @@ public:
         if (!place.stream) return version{-1};
         const auto* known = seen.count(place.stream);
         auto&       count =
-            seen.count(place.stream, known ? 0 : index_.head(place.stream, &place.head).count);
+            seen.count(place.stream, known ? 0 : index_.head(place.stream, place.known).count);
         return version{count++};
     }
 
     /// Adds one record at the next position; builds on the open batch where it can.
     void add(const pending_append& p, pending_append::place& place, const record& r,
-             const std::vector<header>& headers, timestamp now, offset next_offset)
+             const std::vector<header>& headers, std::size_t bytes, timestamp now,
+             offset next_offset)
     {
-        const auto bytes = record_bytes(r) + 64;
-        if (open_ && (open_uid_ != place.uid || builder().size() + bytes > built_batch_bytes))
-            close();
+        const auto most = std::min<std::uint64_t>(
+            built_batch_bytes,
+            static_cast<std::uint64_t>(place.topic->config.max_message_bytes));
+        if (open_ && (open_uid_ != place.uid || builder().size() + bytes > most)) close();
         if (!open_) {
             batch_builder::options o;
             o.log_append_time = place.topic->config.message_timestamp_type ==
@@ -492,6 +644,9 @@ public:
         touches_state |= p.batch->producer_id() >= 0;
         batches.push_back(std::move(placed));
     }
+
+    /// The newest position given here to a record that users see.
+    std::optional<position> newest_shown() const noexcept { return newest_shown_; }
 
     void close()
     {
@@ -551,15 +706,18 @@ private:
                std::uint32_t check, offset o)
     {
         ++records;
+        const auto at_position = next_ + (p.request ? 0 : &place - p.places.data());
+        if (!place.topic->internal) newest_shown_ = at_position;
         if (place.uid < first_free_uid) return;
         if (!place.stream && place.terms == 0 && !place.command) return;
         index_entry e;
-        e.position      = next_ + (p.request ? 0 : &place - p.places.data());
+        e.position      = at_position;
         e.partition_uid = place.uid;
         e.offset        = o;
         e.at            = at;
         e.check         = check;
         e.stream        = place.stream;
+        e.hint          = place.known;
         e.command       = place.command;
         e.terms         = std::span{p.terms}.subspan(place.first_term, place.terms);
         seen.entries.push_back(e);
@@ -573,13 +731,16 @@ private:
     std::uint32_t                open_uid_ = 0;
     offset                       open_base_;
     position                     open_first_;
+    std::optional<position>      newest_shown_;
 };
 
 namespace {
 
+/// `newest` is the position of the newest record that users see, above a position.
+template <class Newest>
 std::optional<refusal> conditions_fail(const append_request& request, pending_append& p,
                                        const class index& index, const overlay& seen,
-                                       position next)
+                                       position next, const Newest& newest)
 {
     for (std::size_t i = 0; i < request.expect.size(); ++i) {
         const auto& c       = request.expect[i];
@@ -602,6 +763,10 @@ std::optional<refusal> conditions_fail(const append_request& request, pending_ap
             return r;
         }
         std::optional<position> found;
+        if (matches_all(prepared.query)) {
+            found = newest(b.after);
+            prepared.query.items.clear();  // the index counts the log's own records too
+        }
         for (auto e = seen.entries.rbegin(); e != seen.entries.rend() && !found; ++e)
             if ((!b.after || e->position > *b.after) && matches(prepared.query, *e))
                 found = e->position;
@@ -654,20 +819,27 @@ sequence_verdict check_sequence(const producer_state* known, const batch_view& b
 void engine::commit(commit_group& group)
 {
     auto& members = group.members;
+    // Also those that were refused, or told that they repeat: perhaps because of what another
+    // member was about to record.
     const auto fail_all = [&](const std::exception_ptr& e) {
-        for (auto* p : members)
-            if (!p->refused && !p->repeat && !p->error) p->error = e;
+        for (auto* p : members) {
+            p->refused.reset();
+            p->repeat.reset();
+            if (!p->error) p->error = e;
+        }
     };
     try {
         throw_if_closed();
 
         // Requests of one group are concurrent: their order is ours to choose. By partition,
         // so that small appends to one partition share a batch.
-        std::stable_sort(members.begin(), members.end(), [](const auto* a, const auto* b) {
-            return a->places.front().uid < b->places.front().uid;
-        });
+        if (members.size() > 1)
+            std::stable_sort(members.begin(), members.end(), [](const auto* a, const auto* b) {
+                return a->places.front().uid < b->places.front().uid;
+            });
 
-        std::uint64_t room = 0;
+        std::uint64_t room    = 0;
+        std::size_t   records = 0;
         for (auto* p : members) {
             if (p->topics_epoch != topics_epoch_.load(std::memory_order_acquire)) {
                 try {
@@ -678,10 +850,12 @@ void engine::commit(commit_group& group)
                 }
             }
             room += p->bytes + batch_header_bytes + 8;
+            records += p->places.size();
         }
 
         const auto   time = now();
         group_writer writer{*index_, room, end()};
+        writer.seen.reserve(records);
 
         const auto next_offset = [&](std::uint32_t uid) -> offset& {
             const auto [at, is_new] = writer.seen.ends.try_emplace(uid);
@@ -714,8 +888,12 @@ void engine::commit(commit_group& group)
                         continue;
                     }
                 }
-                if (auto refused =
-                        conditions_fail(request, *p, *index_, writer.seen, writer.next())) {
+                const auto newest = [&](std::optional<position> after) {
+                    const auto own = writer.newest_shown();
+                    return own && (!after || *own > *after) ? own : newest_shown(after);
+                };
+                if (auto refused = conditions_fail(request, *p, *index_, writer.seen,
+                                                   writer.next(), newest)) {
                     p->refused = std::move(refused);
                     continue;
                 }
@@ -725,6 +903,7 @@ void engine::commit(commit_group& group)
                     const auto& r     = request.records[i].record;
                     auto&       place = p->places[i];
                     auto&       next  = next_offset(place.uid);
+                    const auto  bytes = encoded_bytes(request.records[i], request);
                     p->result.records.push_back(
                         {place.topic->names[static_cast<std::size_t>(place.number)], next,
                          writer.version_of(place)});
@@ -735,9 +914,9 @@ void engine::commit(commit_group& group)
                         });
                         headers.push_back(
                             {std::string{header_names::command_id}, *request.command_id});
-                        writer.add(*p, place, r, headers, time, next);
+                        writer.add(*p, place, r, headers, bytes, time, next);
                     } else {
-                        writer.add(*p, place, r, r.headers, time, next);
+                        writer.add(*p, place, r, r.headers, bytes, time, next);
                     }
                     ++next;
                 }

@@ -36,6 +36,7 @@ struct pending_append
         std::uint32_t            first_term = 0;
         std::uint32_t            terms      = 0;
         lookup_hint<stream_head> head;
+        lookup_hint<stream_head>* known = nullptr;  ///< `head`, or that of the same stream before
     };
     struct stream_check
     {
@@ -83,18 +84,23 @@ struct commit_group
     gate                         done;
 };
 
-/// Adds the terms that a record's headers name.
+/// Adds the terms that a record's headers name. False: there are more than an index entry takes,
+/// and those beyond are left out.
 template <class Headers>
-void collect_terms(const term_hasher& hasher, const Headers& headers, std::vector<term>& terms,
+bool collect_terms(const term_hasher& hasher, const Headers& headers, std::vector<term>& terms,
                    term& command)
 {
     constexpr std::size_t terms_max = 255;  // as index_entry has it
 
+    bool       all   = true;
     const auto first = terms.size();
     const auto add   = [&](const term& t) {
         for (auto i = first; i < terms.size(); ++i)
             if (terms[i] == t) return;
-        if (terms.size() - first < terms_max) terms.push_back(t);
+        if (terms.size() - first < terms_max)
+            terms.push_back(t);
+        else
+            all = false;
     };
     for (const auto& h : headers) {
         if (!h.value || h.name.size() < 7 || h.name[0] != 'c' || h.name[2] != '_') continue;
@@ -117,6 +123,7 @@ void collect_terms(const term_hasher& hasher, const Headers& headers, std::vecto
             command = hasher.command(value);
         }
     }
+    return all;
 }
 
 }  // namespace cairn::detail

@@ -20,7 +20,8 @@ namespace {
 std::string hex(std::uint64_t n, int digits)
 {
     std::string text(static_cast<std::size_t>(digits), '0');
-    for (int i = digits; i-- > 0; n >>= 4) text[static_cast<std::size_t>(i)] = "0123456789abcdef"[n & 15];
+    for (auto digit = text.rbegin(); digit != text.rend(); ++digit, n >>= 4)
+        *digit = "0123456789abcdef"[n & 15];
     return text;
 }
 
@@ -102,7 +103,7 @@ directory_format random_format()
     return f;
 }
 
-directory_format open_directory(const std::string& directory, bool create)
+void check_directory(const std::string& directory, bool create)
 {
     struct stat about{};
     if (::stat(directory.c_str(), &about) != 0) {
@@ -117,8 +118,7 @@ directory_format open_directory(const std::string& directory, bool create)
         throw storage_error{errc::not_a_data_directory,
                             directory + " is not a directory: a log lives in one"};
     }
-    if (const auto text = try_read_file(directory + "/FORMAT"))
-        return parse_format(directory, *text);
+    if (file_exists(directory + "/FORMAT")) return;
     if (!nothing_in(directory))
         throw storage_error{errc::not_a_data_directory,
                             directory + " holds other things and no log: choose an empty or new "
@@ -126,6 +126,13 @@ directory_format open_directory(const std::string& directory, bool create)
     if (!create)
         throw storage_error{errc::not_a_data_directory, "there is no log in " + directory +
                                                             ": check the path"};
+}
+
+directory_format open_directory(const std::string& directory, bool create)
+{
+    check_directory(directory, create);
+    if (const auto text = try_read_file(directory + "/FORMAT"))
+        return parse_format(directory, *text);
     for (const char* name : {"/journal", "/log", "/index"}) make_directory(directory + name);
     sync_directory(directory);
     const auto f = random_format();
@@ -136,7 +143,20 @@ directory_format open_directory(const std::string& directory, bool create)
 directory_lock::directory_lock(const std::string& directory)
     : file_{directory + "/LOCK", file::access::create}
 {
-    if (::flock(file_.fd(), LOCK_EX | LOCK_NB) != 0) {
+    // A reader that opens holds it shared for a moment: worth a few more tries.
+    int failed = 0;
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        failed = ::flock(file_.fd(), LOCK_EX | LOCK_NB);
+        if (failed == 0 || errno != EWOULDBLOCK) break;
+        if (::flock(file_.fd(), LOCK_SH | LOCK_NB) != 0) {  // not a reader: somebody writes
+            errno = EWOULDBLOCK;
+            break;
+        }
+        ::flock(file_.fd(), LOCK_UN);
+        ::usleep(10'000);
+        errno = EWOULDBLOCK;
+    }
+    if (failed != 0) {
         if (errno != EWOULDBLOCK) throw_io_error(errno, "lock", file_.path());
         char       text[32] = {};
         const auto n        = file_.read_at(0, text, sizeof text - 1);
@@ -151,6 +171,13 @@ directory_lock::directory_lock(const std::string& directory)
     }
     file_.truncate(0);
     file_.write_at(0, std::to_string(::getpid()) + "\n");
+}
+
+std::unique_ptr<directory_lock> directory_lock::try_keep_writers_out(const std::string& directory)
+{
+    auto lock = file::try_open(directory + "/LOCK", file::access::read);
+    if (!lock || ::flock(lock->fd(), LOCK_SH | LOCK_NB) != 0) return nullptr;
+    return std::unique_ptr<directory_lock>{new directory_lock{std::move(*lock)}};
 }
 
 }  // namespace cairn::detail

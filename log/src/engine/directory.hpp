@@ -24,8 +24,12 @@ struct directory_format
     hash_key    secret{};
 };
 
-/// Reads FORMAT; makes the directory where there is none and `create` is true. Throws
-/// not_a_data_directory, newer_format, not_writable.
+/// Whether a log may be opened here: there is one, or there is nothing and `create` is true; then
+/// the directory is made. Throws not_a_data_directory, not_writable.
+void check_directory(const std::string& directory, bool create);
+
+/// Reads FORMAT, or writes it where there is none and `create` is true: with the lock held, so
+/// that two who begin at once do not both. Throws as check_directory(), and newer_format.
 directory_format open_directory(const std::string& directory, bool create);
 
 /// A fresh format, as for a log in memory.
@@ -38,7 +42,12 @@ public:
     /// Throws held_by_another, with the holder's pid.
     explicit directory_lock(const std::string& directory);
 
+    /// Held against writers for as long as it lives; null while somebody writes.
+    static std::unique_ptr<directory_lock> try_keep_writers_out(const std::string& directory);
+
 private:
+    explicit directory_lock(file f) noexcept : file_{std::move(f)} {}
+
     file file_;
 };
 

@@ -82,6 +82,9 @@ public:
     void append_own(std::uint32_t uid, std::vector<record> records,
                     const std::function<void(const folded_state&)>& valid = {});
 
+    /// Forgets groups that have not changed since; returns their names.
+    std::vector<std::string> forget_groups(timestamp oldest);
+
     // ---- Reading (read.cpp). ---------------------------------------------------------------
 
     position end() const noexcept { return position{end_.load(std::memory_order_acquire)}; }
@@ -112,17 +115,19 @@ public:
     std::int32_t locate(const topic_state& t, bytes_view key) const;
     query_terms  terms_of(const query& q) const;
 
+    /// The newest position > `after` of a record that users see; of one that matches.
+    std::optional<position> newest_shown(std::optional<position> after) const;
+    std::optional<position> last_match(const query& q) const;
+
     const class index& index() const noexcept { return *index_; }
 
     /// Waits until end() > `seen`; false at the deadline, when `stop` is set, or closed.
     bool wait_beyond(position seen, std::chrono::steady_clock::time_point deadline,
                      const std::atomic<bool>* stop = nullptr) const;
-    /// Waits until end() >= `p`: everything before it is committed.
-    bool wait_until(position p, std::chrono::steady_clock::time_point deadline) const
-    {
-        return wait_beyond(p - 1, deadline);
-    }
     void wake_waiters() const;
+
+    /// Reading goes on after a failure, but not after close().
+    void throw_if_shut() const;
 
     /// Topic and number of a partition; a null topic when it was deleted.
     partition_state partition_of(std::uint32_t uid) const;
@@ -130,6 +135,7 @@ public:
     template <class F>
     auto with_state(F&& f) const
     {
+        throw_if_shut();
         const std::shared_lock lock{publish_mutex_};
         return f(state_);
     }
@@ -179,11 +185,17 @@ private:
     void roll(std::uint64_t room_for);
     bool must_roll(std::uint64_t bytes) const;
     void make_ready(std::uint64_t room_for);
-    void publish_segments();
+    void publish_segments() const;
     void start_threads();
     void stop_threads();
 
     std::shared_ptr<const segment_list> segments() const;
+
+    /// Reads the segments: names the partition where a batch is damaged, and takes a fresh look
+    /// where the process that writes has replaced one (read-only).
+    template <class F>
+    auto reading(F&& read) const;
+    void reload_segments() const;
     void say(const std::string& what) const;
 
     // Cleaning (clean.cpp).
@@ -197,15 +209,19 @@ private:
     void          consumer_groups_expire();
     void          roll_if_expired(timestamp at);
     void          advance_starts(timestamp at);
-    bool          keeps(const cleaning& c, const record_view& r, const partition_state& of,
-                        std::uint32_t uid, offset start) const;
+    offset        expired_by_time(const segment_list& list, const topic_state& t,
+                                  std::uint32_t uid, offset start, timestamp at) const;
+    offset        expired_by_size(const segment_list& list, const topic_state& t,
+                                  std::uint32_t uid, offset start) const;
+    offset        newest_of_own(cleaning& c, std::uint32_t uid, bytes_view key);
+    bool          keeps(cleaning& c, const batch_view& batch, const record_view& r,
+                        const partition_state& of, std::uint32_t uid, offset start);
     std::uint64_t superseded_bytes(cleaning& c, const segment_entry& s);
     rewrite_plan  plan_rewrite(cleaning& c);
     std::uint64_t rewrite(cleaning& c, const rewrite_plan& plan);
-    std::optional<placed_batch> without_garbage(const cleaning& c, const placed_batch& placed,
+    std::optional<placed_batch> without_garbage(cleaning& c, const placed_batch& placed,
                                                 const partition_state& of, offset start,
-                                                batch_builder& builder,
-                                                std::string&   scratch) const;
+                                                batch_builder& builder, std::string& scratch);
 
     // ---- Constant after open. --------------------------------------------------------------
 
@@ -216,7 +232,7 @@ private:
     std::unique_ptr<directory_lock>  lock_;
     std::unique_ptr<segment_store>   store_;
     std::unique_ptr<class index>     index_;
-    std::unique_ptr<journal>         journal_;
+    std::shared_ptr<journal>         journal_;
     position                         state_at_{};  ///< of the snapshot that was opened
 
     // ---- Appenders that wait for a commit step. --------------------------------------------
@@ -242,16 +258,17 @@ private:
 
     // ---- Segments. -------------------------------------------------------------------------
 
-    mutable std::mutex                    segments_mutex_;
-    std::shared_ptr<const segment_list>   segments_ = std::make_shared<segment_list>();
+    mutable std::mutex                          segments_mutex_;
+    mutable std::shared_ptr<const segment_list> segments_ = std::make_shared<segment_list>();
 
     // ---- Guarded by merge_step_mutex_: one merge, roll or rewrite at a time. ----------------
 
-    std::mutex                            merge_step_mutex_;
-    std::vector<std::shared_ptr<segment>> all_;       ///< the last one is active
+    mutable std::mutex                            merge_step_mutex_;
+    mutable std::vector<std::shared_ptr<segment>> all_;  ///< the last one is active
     std::shared_ptr<segment>              prepared_;  ///< the next one
     std::uint64_t                         prepared_room_ = 0;
     timestamp                             active_since_{};
+    bool                                  no_room_ = false;  ///< appends do not wait for it
 
     // ---- The threads: merger, indexer, cleaner. --------------------------------------------
 
@@ -269,12 +286,14 @@ private:
         offset    end;
         timestamp again_at;
     };
-    std::map<std::pair<position, std::uint32_t>, compaction_mark> compacted_up_to_;  ///< clean_mutex_
+    std::map<std::pair<position, std::uint32_t>, compaction_mark> compacted_up_to_;
     std::thread                merger_, indexer_, cleaner_, refresher_;
 
     // ---- Where it stands. ------------------------------------------------------------------
 
-    std::atomic<bool> closed_{false};
+    std::atomic<bool> closing_{false};  ///< appends are refused
+    std::atomic<bool> closed_{false};   ///< and so is all else
+    mutable std::mutex handles_mutex_;  ///< journal_, for statistics() beside close()
     std::atomic<bool> failed_{false};
     mutable std::mutex why_mutex_;
     std::string        why_failed_;

@@ -18,7 +18,8 @@ void check_name(const std::string& group)
 {
     if (group.empty() || group.size() > name_bytes_max)
         throw error{errc::illegal_group, "a consumer group needs a name of 1 to " +
-                                             std::to_string(name_bytes_max) + " bytes"};
+                                             std::to_string(name_bytes_max) +
+                                             " bytes: give it one"};
 }
 
 std::uint32_t uid_of(const engine& log, const topic_partition& at)
@@ -28,7 +29,7 @@ std::uint32_t uid_of(const engine& log, const topic_partition& at)
         throw error{errc::partition_out_of_range,
                     "topic " + at.topic + " has partitions 0 to " +
                         std::to_string(t->partitions() - 1) + ", not " +
-                        std::to_string(at.partition)};
+                        std::to_string(at.partition) + ": name one of them, or add partitions"};
     return t->uids[static_cast<std::size_t>(at.partition)];
 }
 
@@ -82,7 +83,8 @@ void consumer_groups::commit(const std::string&                   group,
             throw error{errc::invalid_argument,
                         "the metadata of a commit is at most " +
                             std::to_string(metadata_bytes_max) + " bytes, not " +
-                            std::to_string(given.metadata.size())};
+                            std::to_string(given.metadata.size()) +
+                            ": store it elsewhere and commit a reference"};
         auto c         = given;
         c.committed_at = engine_->now();
         records.push_back(
@@ -198,7 +200,8 @@ std::vector<group_lag> consumer_groups::reset(const std::string&                
         } else if (const auto* exact = std::get_if<reset_to::exactly>(&to)) {
             wanted = exact->at;
         } else if (const auto* shift = std::get_if<reset_to::shift>(&to)) {
-            wanted = (now ? now->offset : start) + shift->by;
+            const auto base = now ? now->offset : start;
+            wanted = base + std::clamp(shift->by, start - base, end - base);  // of any size
         }
         wanted = std::clamp(wanted, start, end);
         committed_offset c;
@@ -251,15 +254,39 @@ void consumer_groups::remove(const std::string&                  group,
 
 std::vector<std::string> consumer_groups::expire(std::int64_t retention_ms)
 {
-    const auto               oldest = engine_->now() - retention_ms;
-    std::vector<std::string> expired;
-    engine_->with_state([&](const folded_state& s) {
-        for (const auto& [name, g] : s.groups.all())
-            if (g.changed_at < oldest) expired.push_back(name);
+    return engine_->forget_groups(engine_->now() - retention_ms);
+}
+
+std::vector<std::string> detail::engine::forget_groups(timestamp oldest)
+{
+    std::map<std::string, std::vector<record>> due;
+    with_state([&](const folded_state& s) {
+        for (const auto& [name, g] : s.groups.all()) {
+            if (g.changed_at >= oldest) continue;
+            auto& records = due[name];
+            for (const auto& [at, committed] : g.offsets)
+                records.push_back(as_record(groups_state::offset_key(name, at), std::nullopt));
+            if (g.generation >= 0)
+                records.push_back(as_record(groups_state::group_key(name), std::nullopt));
+        }
         return 0;
     });
-    for (const auto& name : expired) remove(name);
-    return expired;
+    struct awake
+    {
+    };
+    std::vector<std::string> forgotten;
+    for (auto& [name, records] : due) {
+        if (records.empty()) continue;
+        try {
+            append_own(offsets_uid, std::move(records), [&, group = name](const folded_state& s) {
+                const auto* g = s.groups.find(group);
+                if (!g || g->changed_at >= oldest) throw awake{};  // it has committed since
+            });
+            forgotten.push_back(name);
+        } catch (const awake&) {
+        }
+    }
+    return forgotten;
 }
 
 }  // namespace cairn

@@ -9,6 +9,7 @@
 #include "../file.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace cairn::detail {
 
@@ -19,7 +20,7 @@ constexpr auto          index_flush_interval = std::chrono::seconds{5};
 
 }  // namespace
 
-void engine::publish_segments()
+void engine::publish_segments() const
 {
     auto       list = std::make_shared<segment_list>();
     const auto old  = segments();
@@ -87,7 +88,12 @@ bool engine::merge_some()
     for (const auto& b : batches) bytes += b.bytes.size() + 8;
 
     if (must_roll(bytes)) roll(bytes);
-    all_.back()->append(batches, end);
+    try {
+        all_.back()->append(batches, end);
+    } catch (const segment_full&) {
+        roll(bytes);  // it needed more than it had thought
+        all_.back()->append(batches, end);
+    }
     publish_segments();
     {
         std::vector<placed_batch> trimmed;
@@ -97,6 +103,10 @@ bool engine::merge_some()
     }
     unmerged_bytes_ -= bytes;
     ++counters_.merges;
+    if (std::exchange(no_room_, false)) {
+        say("there is room on the disk again");
+        if (journal_) journal_->refuse_to_wait(false);
+    }
     if (journal_) {
         journal_->release(end);
         journal_->prepare();
@@ -107,10 +117,12 @@ bool engine::merge_some()
 
 void engine::merge()
 {
+    throw_if_shut();
     if (options_.read_only) return refresh();
     {
         const auto            until = end();
         const std::lock_guard step{merge_step_mutex_};
+        throw_if_shut();
         while (segments()->back().end < until && merge_some()) {}
     }
     flush_index();
@@ -121,13 +133,15 @@ void engine::roll_segment()
     throw_if_closed();
     merge();
     const std::lock_guard step{merge_step_mutex_};
+    throw_if_shut();
     if (all_.back()->end() > all_.back()->first()) roll(0);
 }
 
 void engine::flush_index()
 {
     const std::lock_guard step{index_step_mutex_};
-    std::string           snapshot;
+    throw_if_shut();
+    std::string snapshot;
     if (!in_memory_) {
         const std::shared_lock lock{publish_mutex_};
         snapshot = state_.encode(end());
@@ -155,7 +169,10 @@ void engine::run_merger()
                 const std::lock_guard step{merge_step_mutex_};
                 more = merge_some() && (stop || unmerged_bytes_ >= options_.merge_bytes);
             }
-            const auto waiting = index_->statistics().entries_in_memory;
+            // Positions, not entries: also what leaves no trace in the index must be behind its
+            // checkpoint, or every opening reads it again.
+            const auto waiting =
+                static_cast<std::uint64_t>(index_->end() - index_->checkpoint());
             const auto clock   = std::chrono::steady_clock::now();
             if (!failed_ && waiting > 0 &&
                 (stop || waiting >= options_.index_entries_in_memory ||
@@ -169,6 +186,9 @@ void engine::run_merger()
             if (e.code() == errc::disk_full) {
                 if (!full) say(std::string{"the merger waits for room on the disk: "} + e.what());
                 full = true;
+                const std::lock_guard step{merge_step_mutex_};
+                no_room_ = true;
+                if (journal_) journal_->refuse_to_wait(true);
             } else {
                 fail(e.what());
                 if (journal_) journal_->stop();
@@ -215,7 +235,7 @@ void engine::stop_threads()
         const std::lock_guard lock{threads_mutex_};
         threads_stop_ = true;
     }
-    index_->stop_merging();
+    if (index_) index_->stop_merging();
     merger_wakes_.notify_all();
     indexer_wakes_.notify_all();
     cleaner_wakes_.notify_all();

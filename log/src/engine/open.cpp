@@ -99,16 +99,28 @@ void engine::open()
         hash_key_ = random_format().secret;
         store_    = make_memory_store();
     } else {
-        const auto format =
-            detail::open_directory(directory_, options_.create && !options_.read_only);
-        hash_key_ = format.secret;
+        const bool create = options_.create && !options_.read_only;
+        check_directory(directory_, create);
         if (!options_.read_only) lock_ = std::make_unique<directory_lock>(directory_);
+        hash_key_ = detail::open_directory(directory_, create).secret;
         store_ = make_lmdb_store({directory_ + "/log", options_.read_only});
     }
     open_segments();
     open_index();
-    if (!in_memory_ && !options_.read_only) recover_journal();
-    if (index_->checkpoint() > end()) {
+    if (!in_memory_ && !options_.read_only) {
+        recover_journal();
+    } else if (const auto alone = in_memory_
+                                      ? nullptr
+                                      : directory_lock::try_keep_writers_out(directory_)) {
+        // Nobody writes: what is acknowledged and not merged is ours to read.
+        reload_segments();
+        for (const auto& s : *segments())
+            for (const auto& [uid, slice] : *s.summary)
+                ends_[uid] = std::max(ends_[uid], slice.end);
+        if (!all_.empty()) catch_up(all_.back()->end());
+        recover_journal();
+    }
+    if (!options_.read_only && index_->checkpoint() > end()) {
         // A restored or swapped log under a newer index: the log is what is true.
         say("the index is ahead of the log; it is rebuilt");
         index_.reset();
@@ -116,8 +128,9 @@ void engine::open()
             remove_file(directory_ + "/index/" + name);
         tail_ = {};
         journal_.reset();
+        unmerged_bytes_ = 0;
         open_index();
-        if (!options_.read_only) recover_journal();
+        recover_journal();
     }
     topics_epoch_.store(state_.topics.epoch());
     if (options_.read_only)
@@ -212,11 +225,21 @@ void engine::catch_up(position to)
 
 void engine::recover_journal()
 {
-    const auto merged = all_.back()->end();  // the snapshot may be newer than that
-    make_directory(directory_ + "/journal");
-    constexpr std::size_t files = 4;
-    journal_ = std::make_unique<journal>(
-        journal_options{directory_ + "/journal", options_.journal_bytes / files, files});
+    // The snapshot may be newer than what is merged.
+    const auto            merged = all_.empty() ? position{0} : all_.back()->end();
+    constexpr std::size_t files  = 4;
+    constexpr auto        sector = std::uint64_t{512};
+    journal_options       o;
+    o.directory  = directory_ + "/journal";
+    o.file_bytes = std::max(2 * sector, options_.journal_bytes / files / sector * sector);
+    o.files      = files;
+    o.read_only  = options_.read_only;
+    if (options_.read_only) {
+        if (!file_exists(o.directory)) return;
+    } else {
+        make_directory(o.directory);
+    }
+    journal_ = std::make_shared<journal>(o);
 
     position end = merged;
     journal_->recover(merged, [&](position first, bytes_view payload) -> std::int64_t {
@@ -262,17 +285,36 @@ void engine::recover_journal()
     });
     if (index_->end() < end) index_->set_end(end);
     end_.store(end.value);
+    if (options_.read_only) journal_.reset();
 }
 
 void engine::close()
 {
     {
         const std::lock_guard turn{commit_mutex_};
-        if (closed_.exchange(true)) return;
+        if (closing_.exchange(true)) return;
     }
-    wake_waiters();
+    // Appends are refused from here on; what is acknowledged is merged by the threads' last turn.
     stop_threads();
+    closed_ = true;
+    wake_waiters();
     if (journal_) journal_->stop();
+
+    // Whatever readers hold they keep; all else is given back, the lock last, so that the
+    // directory can be opened again.
+    const std::scoped_lock all{clean_mutex_, index_step_mutex_, merge_step_mutex_};
+    {
+        const std::lock_guard lock{handles_mutex_};
+        journal_ = nullptr;
+    }
+    {
+        const std::lock_guard lock{segments_mutex_};
+        segments_ = std::make_shared<segment_list>();
+    }
+    prepared_ = nullptr;
+    all_.clear();
+    if (!in_memory_) store_ = nullptr;
+    lock_ = nullptr;
 }
 
 void engine::run_refresher()
@@ -301,6 +343,11 @@ void engine::refresh()
     publish_segments();
     const auto merged = all_.empty() ? position{0} : all_.back()->end();
     if (merged <= end()) return;
+    std::vector<placed_batch> trimmed;  // what was read from the journal once
+    {
+        const std::unique_lock lock{publish_mutex_};
+        trimmed = tail_.trim(merged);
+    }
 
     std::vector<placed_batch> batches;
     for (auto next = end(); next < merged;) {

@@ -35,8 +35,12 @@ log_statistics engine::statistics() const
     s.end            = end();
     s.failed         = failed_;
     s.uptime_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - opened_).count();
-    if (journal_) {
-        const auto j    = journal_->statistics();
+    const auto current = [&] {
+        const std::lock_guard lock{handles_mutex_};
+        return journal_;
+    }();
+    if (current) {
+        const auto j    = current->statistics();
         s.flushes       = j.groups;
         s.journal_bytes = j.bytes;
         s.journal_waits = j.waits;
@@ -79,32 +83,67 @@ std::uint64_t copy_file(const std::string& from, const std::string& to)
 
 void engine::backup(const std::string& to)
 {
+    throw_if_shut();
     if (in_memory_)
         throw error{errc::invalid_argument, "a log in memory has nothing on disk to back up"};
     if (!make_directory(to) && !list_directory(to).empty())
         throw error{errc::invalid_argument,
                     to + " is not empty: a backup goes into a new or empty directory"};
 
-    // Rewrites are held off; appends go on. The index is copied first and the segments, all of
-    // them sealed by then, after it: so the copy's index is never ahead of its log, and what is
-    // between is caught up when the copy is opened.
+    // Rewrites are held off; appends go on.
     const std::lock_guard no_rewrite{clean_mutex_};
-    merge();
     for (const char* name : {"/journal", "/log", "/index"}) make_directory(to + name);
-
-    progress p{"backing up", 0, 0};
+    const auto list = segments();
+    progress   p{"backing up", 0, index_->statistics().run_bytes};
+    for (const auto& s : *list) p.total += s.body->bytes();
     const auto told = [&](std::uint64_t bytes) {
         p.done += bytes;
         if (options_.on_progress) options_.on_progress(p);
     };
-    for (const auto& s : *segments()) p.total += s.body->bytes();
-    p.total += index_->statistics().run_bytes;
 
+    // What is sealed is copied file by file; what comes after it, as far as the log goes now, is
+    // read and written anew.
+    position next{0};
+    for (const auto& s : *list) {
+        if (!s.body->sealed()) break;
+        const auto& path = s.body->path();
+        told(copy_file(path, to + "/log" + path.substr(path.rfind('/'))));
+        next = s.body->end();  // it may have been sealed since the list was made
+    }
+    const auto end = std::max(next, this->end());
+    if (next < end) {
+        const auto store = make_lmdb_store({to + "/log", false});
+        const auto rest  = store->prepare(2 * options_.segment_bytes_max + (256ull << 20));
+        const auto first = next;
+        for (std::vector<placed_batch> batches; next < end; batches.clear()) {
+            if (read_all(next, {8 << 20, 65'536}, batches) == 0) break;
+            std::erase_if(batches, [&](const placed_batch& b) { return b.position >= end; });
+            next = batches.empty() ? end : batches.back().end_position();
+            rest->append(batches, next);
+            std::uint64_t bytes = 0;
+            for (const auto& b : batches) bytes += b.bytes.size();
+            told(bytes);
+        }
+        if (rest->end() < end) rest->append({}, end);
+        rest->seal();
+        store->publish(rest, first, {});
+    }
+
+    // The index as far as the copy goes; the rest is caught up when the copy is opened.
     for (int attempt = 0;; ++attempt) {
         try {
-            for (const auto& name : list_directory(directory_ + "/index"))
-                if (name.ends_with(".run") || name == "folded.state")
-                    told(copy_file(directory_ + "/index/" + name, to + "/index/" + name));
+            for (const auto& name : list_directory(directory_ + "/index")) {
+                const auto from = directory_ + "/index/" + name;
+                if (name.ends_with(".run")) {
+                    if (std::atoll(name.substr(name.find('-') + 1).c_str()) <= end.value)
+                        told(copy_file(from, to + "/index/" + name));
+                } else if (name == "folded.state") {
+                    const auto bytes    = read_file(from);
+                    const auto snapshot = folded_state::decode(bytes);
+                    if (snapshot && snapshot->first <= end)
+                        write_file_atomically(to + "/index/" + name, bytes);
+                }
+            }
             break;
         } catch (const storage_error&) {
             // A merge has replaced a run meanwhile; the list is read again.
@@ -112,12 +151,6 @@ void engine::backup(const std::string& to)
             for (const auto& name : list_directory(to + "/index"))
                 remove_file(to + "/index/" + name);
         }
-    }
-    roll_segment();
-    for (const auto& s : *segments()) {
-        if (!s.body->sealed()) break;
-        const auto& path = s.body->path();
-        told(copy_file(path, to + "/log" + path.substr(path.rfind('/'))));
     }
     for (const char* name : {"/index", "/log", "/journal"}) sync_directory(to + name);
     // Without FORMAT it is no data directory: written last, a broken-off backup never opens.
@@ -197,16 +230,19 @@ private:
         // The names of partitions first, so that faults can say them.
         for (const auto& s : segments_) {
             try {
-                each_batch(*s, [&](const placed_batch& b) {
-                    if (b.partition_uid == topics_uid) {
-                        folded_state state;
-                        const auto   batch = batch_view::parse(b.bytes, nullptr, false);
+                // Read by itself: damage to another partition must not hide them.
+                std::vector<placed_batch> batches;
+                for (offset next{0}; s->read(topics_uid, next, {1 << 20, 4096}, batches) > 0;) {
+                    for (const auto& b : batches) {
+                        const auto    batch = batch_view::parse(b.bytes, nullptr, false);
                         record_cursor records{*batch, batch->payload(), b.position};
                         while (records.next())
                             if (records.current().key)
                                 topics_.apply(*records.current().key, records.current().value);
                     }
-                });
+                    next = batches.back().end_offset();
+                    batches.clear();
+                }
             } catch (const std::exception&) {
                 // verify() below says where.
             }
@@ -383,6 +419,12 @@ private:
 verify_report verify(const std::string& directory,
                      const std::function<void(const progress&)>& on_progress)
 {
+    try {
+        (void)detail::open_directory(directory, false);
+    } catch (const storage_error& e) {
+        // What is no log cannot be verified; what is a damaged one can.
+        if (e.code() == errc::not_a_data_directory || e.code() == errc::newer_format) throw;
+    }
     int ends[2];
     if (::pipe(ends) != 0) detail::throw_io_error(errno, "make a pipe for verifying", directory);
     const auto child = ::fork();
@@ -421,7 +463,10 @@ verify_report verify(const std::string& directory,
                 f.where  = fields[1];
                 f.what   = fields[2];
                 f.offset = cairn::offset{std::stoll(fields[5])};
-                if (!fields[3].empty()) f.at = topic_partition{fields[3], std::stoi(fields[4])};
+                if (!fields[3].empty()) {
+                    f.at    = topic_partition{fields[3], std::stoi(fields[4])};
+                    f.where = fields[3] + "-" + fields[4] + "@" + fields[5];
+                }
                 if (report.faults.size() < detail::faults_max)
                     report.faults.push_back(std::move(f));
             } else if (fields[0] == "counts" && fields.size() == 6) {

@@ -15,6 +15,33 @@ std::shared_ptr<const segment_list> engine::segments() const
     return segments_;
 }
 
+void engine::reload_segments() const
+{
+    const std::lock_guard step{merge_step_mutex_};
+    all_ = store_->open_all();
+    publish_segments();
+}
+
+template <class F>
+auto engine::reading(F&& read) const
+{
+    for (int attempt = 0;; ++attempt) {
+        try {
+            const auto list = segments();
+            return read(*list);
+        } catch (const segment_gone&) {
+            if (attempt == 3) throw;
+            reload_segments();
+        } catch (const damaged_batch& e) {
+            const auto p = partition_of(e.partition_uid());
+            if (!p.topic) throw;
+            throw storage_error{errc::corrupt_batch,
+                                p.topic->name + "-" + std::to_string(p.number) + " offset " +
+                                    std::to_string(e.at().value) + ": " + e.what()};
+        }
+    }
+}
+
 offset engine::start_offset(std::uint32_t uid) const
 {
     const std::shared_lock lock{publish_mutex_};
@@ -41,16 +68,21 @@ bool engine::alive(std::uint32_t uid) const { return partition_of(uid).topic != 
 std::size_t engine::read(std::uint32_t uid, offset from, const read_limits& limits,
                          std::vector<placed_batch>& out) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (const auto first = tail_.first(uid); first && *first <= from)
             return tail_.read(uid, from, limits, out);
     }
-    for (const auto& s : *segments()) {
-        const auto slice = s.summary->find(uid);
-        if (slice == s.summary->end() || slice->second.end <= from) continue;
-        if (const auto n = s.body->read(uid, from, limits, out)) return n;
-    }
+    const auto n = reading([&](const segment_list& list) -> std::size_t {
+        for (const auto& s : list) {
+            const auto slice = s.summary->find(uid);
+            if (slice == s.summary->end() || slice->second.end <= from) continue;
+            if (const auto read = s.body->read(uid, from, limits, out)) return read;
+        }
+        return 0;
+    });
+    if (n > 0) return n;
     // Nothing between `from` and the tail: retention or compaction took it.
     const std::shared_lock lock{publish_mutex_};
     return tail_.read(uid, from, limits, out);
@@ -59,32 +91,39 @@ std::size_t engine::read(std::uint32_t uid, offset from, const read_limits& limi
 std::size_t engine::read_backwards(std::uint32_t uid, offset from, const read_limits& limits,
                                    std::vector<placed_batch>& out) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (const auto first = tail_.first(uid); first && *first <= from)
             return tail_.read_backwards(uid, from, limits, out);
     }
-    const auto list = segments();
-    for (auto s = list->rbegin(); s != list->rend(); ++s) {
-        const auto slice = s->summary->find(uid);
-        if (slice == s->summary->end() || slice->second.first > from) continue;
-        if (const auto n = s->body->read_backwards(uid, from, limits, out)) return n;
-    }
-    return 0;
+    return reading([&](const segment_list& list) -> std::size_t {
+        for (auto s = list.rbegin(); s != list.rend(); ++s) {
+            const auto slice = s->summary->find(uid);
+            if (slice == s->summary->end() || slice->second.first > from) continue;
+            if (const auto n = s->body->read_backwards(uid, from, limits, out)) return n;
+        }
+        return 0;
+    });
 }
 
 std::size_t engine::read_all(position from, const read_limits& limits,
                              std::vector<placed_batch>& out) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (!tail_.empty() && tail_.first(end()) <= from)
             return tail_.read_all(from, limits, out);
     }
-    for (const auto& s : *segments()) {
-        if (s.end <= from) continue;
-        if (const auto n = s.body->read_all(from, limits, out)) return n;
-    }
+    const auto n = reading([&](const segment_list& list) -> std::size_t {
+        for (const auto& s : list) {
+            if (s.end <= from) continue;
+            if (const auto read = s.body->read_all(from, limits, out)) return read;
+        }
+        return 0;
+    });
+    if (n > 0) return n;
     const std::shared_lock lock{publish_mutex_};
     return tail_.read_all(from, limits, out);
 }
@@ -92,17 +131,19 @@ std::size_t engine::read_all(position from, const read_limits& limits,
 std::size_t engine::read_all_backwards(position from, const read_limits& limits,
                                        std::vector<placed_batch>& out) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (!tail_.empty() && tail_.first(end()) <= from)
             return tail_.read_all_backwards(from, limits, out);
     }
-    const auto list = segments();
-    for (auto s = list->rbegin(); s != list->rend(); ++s) {
-        if (s->first > from) continue;
-        if (const auto n = s->body->read_all_backwards(from, limits, out)) return n;
-    }
-    return 0;
+    return reading([&](const segment_list& list) -> std::size_t {
+        for (auto s = list.rbegin(); s != list.rend(); ++s) {
+            if (s->first > from) continue;
+            if (const auto n = s->body->read_all_backwards(from, limits, out)) return n;
+        }
+        return 0;
+    });
 }
 
 namespace {
@@ -119,25 +160,29 @@ const segment_entry* covering(const segment_list& list, position at)
 
 std::optional<placed_batch> engine::find(position at) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (auto found = tail_.find(at)) return found;
     }
-    const auto list = segments();
-    const auto* s   = covering(*list, at);
-    return s ? s->body->find(at) : std::nullopt;
+    return reading([&](const segment_list& list) {
+        const auto* s = covering(list, at);
+        return s ? s->body->find(at) : std::nullopt;
+    });
 }
 
 std::optional<placed_batch> engine::find(std::uint32_t uid, offset o, position at) const
 {
+    throw_if_shut();
     {
         const std::shared_lock lock{publish_mutex_};
         if (tail_.first(end()) <= at)
             if (auto found = tail_.find(uid, o)) return found;
     }
-    const auto list = segments();
-    const auto* s   = covering(*list, at);
-    return s ? s->body->find(uid, o) : std::nullopt;
+    return reading([&](const segment_list& list) {
+        const auto* s = covering(list, at);
+        return s ? s->body->find(uid, o) : std::nullopt;
+    });
 }
 
 std::optional<placement> engine::placement_of(position at) const

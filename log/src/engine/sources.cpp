@@ -131,21 +131,24 @@ public:
                 if (r->offset >= limit_) {
                     // The batch goes on beyond what was there; it is read again later.
                     reader_.stop();
+                    batch_end_ = offset{0};
                     chunk_.clear();
                     return nullptr;
                 }
                 next_ = r->offset.next();
                 return r;
             }
+            next_ = std::max(next_, batch_end_);  // compaction may have taken its last records
             if (next_ >= limit_) return nullptr;
             const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
-                const auto start = log().start_offset(uid_);
+                const auto n     = log().read(uid_, next_, chunk_limits, out);
+                const auto start = log().start_offset(uid_);  // after: it may move meanwhile
                 if (next_ < start)
                     throw offset_out_of_range{
                         place_name(at_, uid_) + ": offset " + std::to_string(next_.value) +
                         " was removed by retention; the oldest kept is " +
                         std::to_string(start.value) + ". Go on from there"};
-                return log().read(uid_, next_, chunk_limits, out);
+                return n;
             });
             if (!placed) {  // removed up to the limit
                 next_ = limit_;
@@ -158,7 +161,7 @@ public:
             }
             if (placed->end_offset() <= next_) continue;
             reader_.start(log(), *placed);
-            if (!reader_.active()) next_ = std::max(next_, placed->end_offset());
+            batch_end_ = placed->end_offset();
         }
     }
 
@@ -172,7 +175,7 @@ public:
 private:
     partition_state at_;
     std::uint32_t   uid_;
-    offset          next_, limit_;
+    offset          next_, limit_, batch_end_;
     chunk           chunk_;
     batch_reader    reader_;
 };
@@ -237,6 +240,7 @@ public:
                 next_ = r->position.next();
                 return r;
             }
+            next_ = std::max(next_, batch_end_);  // compaction may have taken its last records
             if (next_ >= limit_) return nullptr;
             const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
                 return log().read_all(next_, chunk_limits, out);
@@ -248,12 +252,11 @@ public:
             }
             if (placed->end_position() <= next_) continue;
             reader_.start(log(), *placed);
-            if (reader_.active() && shown(reader_.owner())) {
+            batch_end_ = placed->end_position();
+            if (shown(reader_.owner()))
                 start_ = log().start_offset(placed->partition_uid);
-            } else {
+            else
                 reader_.stop();
-                next_ = std::max(next_, placed->end_position());
-            }
         }
     }
 
@@ -265,7 +268,7 @@ public:
     bool forwards() const override { return true; }
 
 private:
-    position     next_, limit_;
+    position     next_, limit_, batch_end_;
     offset       start_;
     chunk        chunk_;
     batch_reader reader_;

@@ -21,7 +21,10 @@ namespace cairn::detail {
 class record_source
 {
 public:
-    explicit record_source(std::shared_ptr<const engine> e) : engine_{std::move(e)} {}
+    explicit record_source(std::shared_ptr<const engine> e) : engine_{std::move(e)}
+    {
+        engine_->throw_if_shut();
+    }
     virtual ~record_source() = default;
 
     virtual const record_view* next() = 0;
@@ -55,7 +58,6 @@ private:
     placed_batch    placed_;
     partition_state owner_;
     std::uint32_t   owner_uid_   = 0;
-    std::uint64_t   owner_epoch_ = 0;
     std::string     scratch_;
     record_cursor   records_;
     record_view     current_;

@@ -35,6 +35,15 @@ record tombstone(std::string key)
     return {.key = std::move(key), .value = std::nullopt, .headers = {}, .timestamp = {}};
 }
 
+/// A name as a message can show it, whatever is in it.
+std::string shown_name(std::string_view name)
+{
+    std::string text;
+    for (const char c : name.substr(0, 300))
+        text += c >= ' ' && c <= '~' ? c : '?';
+    return text;
+}
+
 void check_count(const std::string& name, std::int32_t partitions)
 {
     if (partitions < 1 || partitions > partitions_max)
@@ -62,6 +71,7 @@ topic_ptr engine::find_topic(std::string_view name) const
 
 topic_ptr engine::topic(std::string_view name) const
 {
+    throw_if_shut();
     if (auto t = find_topic(name)) return t;
     throw error{errc::unknown_topic, "there is no topic \"" + std::string{name} +
                                          "\": create it first (create_topic, or `cairn topic "
@@ -81,8 +91,8 @@ bool engine::ensure_topic(const std::string& name, std::int32_t partitions,
 {
     if (!is_legal_topic_name(name))
         throw error{errc::illegal_topic_name,
-                    "\"" + name + "\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ - are legal, "
-                                  "and not . or .."};
+                    "\"" + shown_name(name) + "\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ - "
+                        "are legal, and not . or .."};
     check_count(name, partitions);
     check_config(config);
 
@@ -116,7 +126,8 @@ void engine::alter_topic(const std::string& name, const topic_config& config)
     const std::lock_guard one_at_a_time{topics_mutex_};
     auto                  t = *topic(name);
     if (t.uids.front() < first_free_uid)
-        throw error{errc::internal_topic, "topic " + name + " is the log's own: it stays as it is"};
+        throw error{errc::internal_topic,
+                    "topic " + name + " is the log's own: it stays as it is; make one of yours"};
     t.config = config;
     append_own(topics_uid, {topic_record(t)});
 }
@@ -127,7 +138,8 @@ void engine::add_partitions(const std::string& name, std::int32_t total)
     const std::lock_guard one_at_a_time{topics_mutex_};
     auto                  t = *topic(name);
     if (t.uids.front() < first_free_uid)
-        throw error{errc::internal_topic, "topic " + name + " is the log's own: it stays as it is"};
+        throw error{errc::internal_topic,
+                    "topic " + name + " is the log's own: it stays as it is; make one of yours"};
     if (total <= t.partitions())
         throw error{errc::illegal_partition_count,
                     "topic " + name + " has " + std::to_string(t.partitions()) +
@@ -143,7 +155,8 @@ void engine::delete_topic(const std::string& name)
     const std::lock_guard one_at_a_time{topics_mutex_};
     const auto            t = topic(name);
     if (t->uids.front() < first_free_uid)
-        throw error{errc::internal_topic, "topic " + name + " is the log's own: it stays"};
+        throw error{errc::internal_topic,
+                    "topic " + name + " is the log's own: it stays; delete one of yours"};
     std::vector<record> records{tombstone(topics_state::topic_key(name))};
     for (const auto uid : t->uids)
         if (start_offset(uid) > offset{0})

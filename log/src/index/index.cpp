@@ -90,23 +90,63 @@ struct sources
     }
 };
 
+stream_head head_of(const run& r, const stream_entry& e) noexcept
+{
+    return {e.first_version + e.count, r.first() + e.last, offset{e.first_offset + e.last_offset}};
+}
+
 /// How far a stream has come in the runs; those that end at or before `from` are left out.
 std::optional<stream_head> head_in_runs(const run_list& runs, const term& stream, position from)
 {
+    // Lookups would wait for memory one after the other, unless all are begun first.
+    for (auto r = runs.rbegin(); r != runs.rend() && (*r)->end() > from; ++r)
+        (*r)->streams().prefetch(stream);
     stream_entry e;
-    for (auto r = runs.rbegin(); r != runs.rend() && (*r)->end() > from; ++r) {
-        if (!(*r)->streams().find(stream, e)) continue;
-        return stream_head{e.first_version + e.count, (*r)->first() + e.last,
-                           offset{e.first_offset + e.last_offset}};
-    }
+    for (auto r = runs.rbegin(); r != runs.rend() && (*r)->end() > from; ++r)
+        if ((*r)->streams().find(stream, e)) return head_of(**r, e);
     return std::nullopt;
 }
 
-/// Lookups in several runs wait for memory one after the other, unless all are begun first.
-void prefetch_stream(const run_list& runs, const term& stream, position from) noexcept
+/// One of many lookups in the runs.
+struct runs_request
 {
-    for (auto r = runs.rbegin(); r != runs.rend() && (*r)->end() > from; ++r)
-        (*r)->streams().prefetch(stream);
+    const term*                stream = nullptr;
+    position                   from{0};  ///< as above
+    std::optional<stream_head> found;
+    head_request*              asker = nullptr;
+};
+
+/// The same for many streams, a run at a time: so that what one lookup brought into the cache
+/// serves the next, and each is begun some while before it is needed.
+void heads_in_runs(const run_list& runs, std::span<runs_request> requests)
+{
+    constexpr std::size_t ahead = 12;
+    using table                 = run_table<stream_entry>;
+
+    std::vector<runs_request*>                               open;
+    std::vector<std::pair<runs_request*, table::candidates>> likely;
+    open.reserve(requests.size());
+    for (auto& q : requests)
+        open.push_back(&q);
+    for (auto r = runs.rbegin(); r != runs.rend() && !open.empty(); ++r) {
+        std::erase_if(open, [&](const runs_request* q) { return q->from >= (*r)->end(); });
+        const auto& streams = (*r)->streams();
+        likely.clear();
+        for (std::size_t i = 0; i < std::min(ahead, open.size()); ++i)
+            streams.prefetch(*open[i]->stream);
+        for (std::size_t i = 0; i < open.size(); ++i) {
+            if (i + ahead < open.size()) streams.prefetch(*open[i + ahead]->stream);
+            const auto c = streams.look(*open[i]->stream);
+            if (c.none()) continue;
+            streams.prefetch(c);
+            likely.emplace_back(open[i], c);
+        }
+        stream_entry e;
+        for (auto& [q, c] : likely)
+            if (streams.find_among(c, *q->stream, e)) q->found = head_of(**r, e);
+        if (!likely.empty())
+            std::erase_if(open, [](const runs_request* q) { return q->found.has_value(); });
+    }
 }
 
 std::optional<position> last_match_in_runs(const run_list& runs, const query_terms& q,
@@ -183,6 +223,27 @@ struct merge_stopped
 {
 };
 
+/// Has the kernel read ahead in these runs, as long as it lives.
+class sequential_reading
+{
+public:
+    explicit sequential_reading(const run_list& runs) : runs_{runs}
+    {
+        for (const auto& r : runs_)
+            r->advise_sequential(true);
+    }
+    ~sequential_reading()
+    {
+        for (const auto& r : runs_)
+            r->advise_sequential(false);
+    }
+    sequential_reading(const sequential_reading&)            = delete;
+    sequential_reading& operator=(const sequential_reading&) = delete;
+
+private:
+    const run_list& runs_;
+};
+
 }  // namespace
 
 // ---- The index. --------------------------------------------------------------------------
@@ -237,7 +298,9 @@ struct index::impl
     std::uint64_t                  merges  = 0;
 
     // The adding thread's.
-    std::vector<std::int64_t> known_versions;
+    std::vector<std::int64_t>  known_versions;
+    std::vector<runs_request> requests;
+    std::vector<std::size_t>   asked;  // which entry each is for
 };
 
 // ---- Opening. ----------------------------------------------------------------------------
@@ -286,7 +349,10 @@ std::shared_ptr<const run> index::impl::open_run(const std::string& name, bool& 
 
 void index::impl::open_directory()
 {
-    if (!settings.read_only) make_directory(settings.directory);
+    if (!settings.read_only)
+        make_directory(settings.directory);
+    else if (!file_exists(settings.directory))
+        return;
 
     struct candidate
     {
@@ -366,33 +432,34 @@ position index::end() const
 /// have to read a run; it stays true, because only the adding thread adds.
 void index::impl::know_versions(std::span<const index_entry> entries)
 {
-    constexpr std::size_t window = 8;
-    constexpr auto        unknown = std::int64_t{-1};
-
     const auto at_start = view();
-    const auto from     = [](const index_entry& e) {
-        return e.hint != nullptr ? e.hint->below : position{0};
-    };
-    known_versions.assign(entries.size(), unknown);
-    for (std::size_t begin = 0; begin < entries.size(); begin += window) {
-        const auto end = std::min(begin + window, entries.size());
-        for (auto i = begin; i < end; ++i) {
-            const auto& e = entries[i];
-            if (!e.stream) continue;
-            const bool in_memory = at_start->any_memtable([&](const memtable& m) {
-                const auto* slot = m.find_stream(e.stream);
-                if (slot != nullptr) known_versions[i] = slot->first_version + slot->count;
-                return slot != nullptr;
+    known_versions.assign(entries.size(), 0);
+    requests.clear();
+    asked.clear();
+    constexpr std::size_t ahead = 8;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        if (i + ahead < entries.size())
+            at_start->any_memtable([&](const memtable& m) {
+                m.prefetch_stream(entries[i + ahead].stream);
+                return false;
             });
-            if (!in_memory) prefetch_stream(at_start->runs, e.stream, from(e));
-        }
-        for (auto i = begin; i < end; ++i) {
-            const auto& e = entries[i];
-            if (!e.stream || known_versions[i] != unknown) continue;
-            const auto found  = head_in_runs(at_start->runs, e.stream, from(e));
-            known_versions[i] = found ? found->count : e.hint != nullptr ? e.hint->found.count : 0;
-        }
+        const auto& e = entries[i];
+        if (!e.stream) continue;
+        const bool in_memory = at_start->any_memtable([&](const memtable& m) {
+            const auto* slot = m.find_stream(e.stream);
+            if (slot != nullptr) known_versions[i] = slot->end_version();
+            return slot != nullptr;
+        });
+        if (in_memory) continue;
+        const auto below = e.hint != nullptr ? e.hint->below : position{0};
+        if (e.hint != nullptr) known_versions[i] = e.hint->found.count;
+        if (below == at_start->checkpoint()) continue;
+        requests.push_back({&e.stream, below, {}, nullptr});
+        asked.push_back(i);
     }
+    heads_in_runs(at_start->runs, requests);
+    for (std::size_t n = 0; n < asked.size(); ++n)
+        if (const auto& found = requests[n].found) known_versions[asked[n]] = found->count;
 }
 
 version index::add(const index_entry& e)
@@ -414,8 +481,9 @@ void index::add(std::span<const index_entry> entries, std::span<version> version
             throw error{errc::invalid_argument, "index: positions must be added in order"};
         next = e.position.next();
     }
+    m.reserve_more(entries);
     for (std::size_t i = 0; i < entries.size(); ++i)
-        versions[i] = m.add(entries[i], [&] { return impl_->known_versions[i]; });
+        versions[i] = m.add(entries[i], impl_->known_versions[i]);
 }
 
 void index::set_end(position end)
@@ -444,12 +512,47 @@ stream_head index::head(term stream, lookup_hint<stream_head>* hint) const
         s = impl_->now;
     }
     const auto from = hint != nullptr ? hint->below : position{0};
-    prefetch_stream(s->runs, stream, from);
     const auto found = head_in_runs(s->runs, stream, from);
     if (hint == nullptr) return found.value_or(stream_head{});
     if (found) hint->found = *found;
     hint->below = s->checkpoint();
     return hint->found;
+}
+
+void index::heads(std::span<head_request> requests) const
+{
+    constexpr std::size_t    window = 64;  // the lock is held for so many
+    std::vector<runs_request> open;
+    for (; !requests.empty(); requests = requests.subspan(std::min(window, requests.size()))) {
+        const auto                     some = requests.first(std::min(window, requests.size()));
+        std::shared_ptr<const sources> s;
+        {
+            std::shared_lock lock{impl_->mutex};
+            s = impl_->now;
+            for (const auto& r : some)
+                s->any_memtable([&](const memtable& m) {
+                    m.prefetch_stream(r.stream);
+                    return false;
+                });
+            open.clear();
+            for (auto& r : some) {
+                const bool found = s->any_memtable([&](const memtable& m) {
+                    const auto* slot = m.find_stream(r.stream);
+                    if (slot != nullptr) r.head = m.head(*slot);
+                    return slot != nullptr;
+                });
+                const auto below = r.hint != nullptr ? r.hint->below : position{0};
+                if (!found) open.push_back({&r.stream, below, {}, &r});
+            }
+        }
+        heads_in_runs(s->runs, open);
+        for (const auto& o : open) {
+            o.asker->head = o.found           ? *o.found
+                            : o.asker->hint != nullptr ? o.asker->hint->found
+                                                       : stream_head{};
+            if (o.asker->hint != nullptr) *o.asker->hint = {s->checkpoint(), o.asker->head};
+        }
+    }
 }
 
 namespace {
@@ -462,7 +565,7 @@ struct stream_stretch
 {
     const memtable*       table = nullptr;  // else
     const run*            from  = nullptr;
-    memtable::stream_slot slot;
+    memtable::stream_slot slot{};
     stream_entry          entry;
 
     std::int64_t first() const noexcept
@@ -480,14 +583,13 @@ struct stream_stretch
         const auto begin = out.size();
         if (table != nullptr) {
             out.resize(begin + static_cast<std::size_t>(z - a));
-            auto node = slot.last;
-            for (auto v = end() - 1; v >= a; --v) {
+            auto node = table->node_of(slot, z - 1);
+            for (auto v = z - 1; v >= a; --v) {
                 const auto& e = table->event(node);
                 node          = e.previous;
-                if (v < z)
-                    out[begin + static_cast<std::size_t>(v - a)] = {
-                        version{v}, position{e.position}, slot.partition_uid, offset{e.offset},
-                        e.at,       e.check};
+                out[begin + static_cast<std::size_t>(v - a)] = {
+                    version{v}, position{e.position}, slot.partition_uid, offset{e.offset},
+                    e.at,       e.check};
             }
             return;
         }
@@ -533,7 +635,6 @@ std::vector<stream_posting> index::stream(term stream, version from, direction d
             return complete();
         });
     }
-    if (!complete()) prefetch_stream(s->runs, stream, position{0});
     for (auto r = s->runs.rbegin(); r != s->runs.rend() && !complete(); ++r) {
         stream_entry e;
         if ((*r)->streams().find(stream, e)) found({nullptr, r->get(), {}, e});
@@ -583,6 +684,33 @@ std::optional<position> index::last_match(const query_terms& q, std::optional<po
     return hint->found;
 }
 
+namespace {
+
+void forward(run_query query, std::int64_t from, std::int64_t before, std::size_t max,
+             std::vector<position>& out)
+{
+    while (out.size() < max) {
+        const auto found = query.next(from);
+        if (!found || *found >= before) return;
+        out.push_back(position{*found});
+        from = *found + 1;
+    }
+}
+
+template <class Previous>
+void backward(Previous&& previous, std::int64_t from, std::int64_t before, std::size_t max,
+              std::vector<position>& out)
+{
+    for (auto bound = before - 1; out.size() < max;) {
+        const auto found = previous(bound);
+        if (!found || *found < from) return;
+        out.push_back(position{*found});
+        bound = *found - 1;
+    }
+}
+
+}  // namespace
+
 std::vector<position> index::matches(const query_terms& q, position from, position before,
                                      direction d, std::size_t max) const
 {
@@ -601,54 +729,20 @@ std::vector<position> index::matches(const query_terms& q, position from, positi
         });
     }
 
-    const auto backward = [&](auto& source) {
-        auto bound = before.value - 1;
-        while (out.size() < max) {
-            const auto found = source(bound);
-            if (!found || *found < low) return;
-            out.push_back(position{*found});
-            bound = *found - 1;
-        }
-    };
-    const auto memtable_backward = [&](memtable_query& m) {
-        auto source = [&](std::int64_t bound) { return m.previous(bound, low); };
-        backward(source);
-    };
     const auto overlaps = [&](const run& r) { return r.first() < before && r.end().value > low; };
-
-    if (d == direction::backward) {
-        for (auto& m : in_memory)
-            memtable_backward(m);
-        for (auto r = s->runs.rbegin(); r != s->runs.rend() && out.size() < max; ++r) {
-            if (!overlaps(**r)) continue;
-            run_query query{**r, q};
-            auto      source = [&](std::int64_t bound) { return query.previous(bound); };
-            backward(source);
-        }
+    if (d == direction::forward) {
+        for (auto r = s->runs.begin(); r != s->runs.end() && out.size() < max; ++r)
+            if (overlaps(**r)) forward(run_query{**r, q}, low, before.value, max, out);
+        for (auto m = in_memory.rbegin(); m != in_memory.rend() && out.size() < max; ++m)
+            m->forward(low, before.value, max, out);
         return out;
     }
-
-    for (auto r = s->runs.begin(); r != s->runs.end() && out.size() < max; ++r) {
+    for (auto m = in_memory.begin(); m != in_memory.end() && out.size() < max; ++m)
+        backward([&](auto bound) { return m->previous(bound, low); }, low, before.value, max, out);
+    for (auto r = s->runs.rbegin(); r != s->runs.rend() && out.size() < max; ++r) {
         if (!overlaps(**r)) continue;
         run_query query{**r, q};
-        for (auto bound = low; out.size() < max;) {
-            const auto found = query.next(bound);
-            if (!found || *found >= before.value) break;
-            out.push_back(position{*found});
-            bound = *found + 1;
-        }
-    }
-    // Chains in memory lead back only: all of a memtable's matches, then turned round.
-    const auto room = max;
-    for (auto m = in_memory.rbegin(); m != in_memory.rend() && out.size() < room; ++m) {
-        std::vector<position> found;
-        std::swap(found, out);
-        max = std::numeric_limits<std::size_t>::max();
-        memtable_backward(*m);
-        std::reverse(out.begin(), out.end());
-        std::swap(found, out);
-        const auto n = std::min(found.size(), room - out.size());
-        out.insert(out.end(), found.begin(), found.begin() + static_cast<std::ptrdiff_t>(n));
+        backward([&](auto bound) { return query.previous(bound); }, low, before.value, max, out);
     }
     return out;
 }
@@ -687,8 +781,8 @@ void index::each_stream(const std::function<bool(term, const stream_head&)>& f) 
         std::shared_lock lock{impl_->mutex};
         s = impl_->now;
         s->any_memtable([&](const memtable& m) {
-            m.each_stream([&](const term& t, const memtable::stream_slot& slot) {
-                in_memory.try_emplace(t, m.head(slot));
+            m.each_stream([&](const memtable::stream_slot& slot) {
+                in_memory.try_emplace(slot.hash, m.head(slot));
             });
             return false;
         });
@@ -731,8 +825,9 @@ bool index::impl::freeze()
     std::unique_lock lock{mutex};
     if (now->frozen) return true;  // an earlier flush failed
     if (active->end() == now->checkpoint()) return false;
-    auto frozen = std::exchange(active, std::make_shared<memtable>(active->end()));
-    replace({active, std::move(frozen), now->runs});
+    auto next = std::make_shared<memtable>(*active);
+    replace({next, active, now->runs});
+    active = std::move(next);
     return true;
 }
 
@@ -744,18 +839,16 @@ void index::impl::write_frozen()
     run_list   made;
     for (auto first = m.first(); first < m.end();) {
         const auto end = std::min(m.end(), first + run_positions_max);
-        const auto selected = m.select(first, end);
-        made.push_back(make_run(first, end, selected.counts(), in_memory, [&](run_writer& to) {
-            m.write(selected, to);
-            to.finish();
-        }));
+        const memtable::selection selected{m, first, end};
+        made.push_back(make_run(first, end, selected.counts(), in_memory,
+                                [&](run_writer& to) { selected.write(to); }));
         first = end;
     }
     std::unique_lock lock{mutex};
     auto             runs = now->runs;  // a merge may have changed them meanwhile
     runs.insert(runs.end(), made.begin(), made.end());
-    ++flushes;
     replace({active, nullptr, std::move(runs)});
+    ++flushes;
 }
 
 void index::flush()
@@ -779,12 +872,10 @@ std::shared_ptr<const run> index::impl::merge_runs(const merge_job& job)
         while (merge_after(first) && !stopping.load(std::memory_order_relaxed)) {
         }
     };
-    for (const auto& r : job.sources)
-        r->advise_sequential(true);
-    const auto counts = count_merged(job, tick);
-    auto       made   = make_run(job.first, job.end, counts, settings.directory.empty(),
-                                 [&](run_writer& to) { write_merged(job, to, tick); });
-    return made;
+    const sequential_reading reading{job.sources};
+    const auto               counts = count_merged(job, tick);
+    return make_run(job.first, job.end, counts, settings.directory.empty(),
+                    [&](run_writer& to) { write_merged(job, to, tick); });
 }
 
 /// Merges what the policy asks for among the runs from number `first` on.
@@ -823,13 +914,11 @@ bool index::impl::merge_after(std::size_t first)
         const auto end   = std::find(begin, runs.end(), job.sources.back()) + 1;
         *begin           = std::move(made);
         runs.erase(begin + 1, end);
-        ++merges;
         replace({active, now->frozen, std::move(runs)});
+        ++merges;
     }
-    for (const auto& r : job.sources) {
-        r->advise_sequential(false);
+    for (const auto& r : job.sources)
         if (r->is_file()) remove_file(r->name());
-    }
     return true;
 }
 
@@ -894,8 +983,9 @@ void index::add_slice(bytes_view bytes)
     std::unique_lock lock{impl_->mutex};
     auto             runs = impl_->now->runs;
     runs.push_back(std::move(made));
-    impl_->active = std::make_shared<memtable>(r->end());
-    impl_->replace({impl_->active, nullptr, std::move(runs)});
+    auto next = std::make_shared<memtable>(r->end());
+    impl_->replace({next, nullptr, std::move(runs)});
+    impl_->active = std::move(next);
 }
 
 void index::verify(const std::function<void(const std::string&)>& fault) const

@@ -77,12 +77,20 @@ struct lookup_hint
     T        found{};
 };
 
+/// One of several questions for a stream's head.
+struct head_request
+{
+    term                      stream;
+    lookup_hint<stream_head>* hint = nullptr;
+    stream_head               head;  ///< the answer
+};
+
 /// What the index learns of one record.
 struct index_entry
 {
     cairn::position     position;
     std::uint32_t       partition_uid = 0;
-    cairn::offset       offset;
+    cairn::offset       offset;     ///< of a stream's records: ascending, as positions are
     std::uint32_t       at    = 0;  ///< where the record begins in the batch's (unpacked) payload
     std::uint32_t       check = 0;  ///< CRC-32C of the record's bytes there
     term                stream;     ///< zero: the record has no key
@@ -179,8 +187,8 @@ public:
     /// record without a key.
     version add(const index_entry& e);
 
-    /// Adds several at once, which is cheaper: readers see all of them or none. The versions
-    /// go to `versions`, which has room for as many.
+    /// Adds several at once, which is cheaper: readers see all of them or none, and if it
+    /// throws none was added. The versions go to `versions`, which has room for as many.
     void add(std::span<const index_entry> entries, std::span<version> versions);
 
     /// All positions below `end` are covered, also those that had nothing to add.
@@ -189,6 +197,9 @@ public:
     // ---- Lookups. ------------------------------------------------------------------------
 
     stream_head head(term stream, lookup_hint<stream_head>* hint = nullptr) const;
+
+    /// head() of many streams, in a fraction of the time.
+    void heads(std::span<head_request> requests) const;
 
     /// The events of a stream from `from` on (backward: from `from` down), at most `max`.
     std::vector<stream_posting> stream(term stream, version from, direction d,

@@ -6,7 +6,12 @@
 #include <cairn/log/crc32c.hpp>
 
 #include <charconv>
+#include <cstddef>
 #include <variant>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace cairn::detail {
 namespace {
@@ -82,6 +87,35 @@ std::uint32_t check_of_header(run_header h) noexcept
 
 // ---- A table. ----------------------------------------------------------------------------
 
+namespace {
+
+/// A bit for each of the 26 that is equal.
+std::uint32_t equal_fingerprints(const char* at, std::uint16_t wanted) noexcept
+{
+    static_assert(fingerprints_max == 26);
+#if defined(__SSE2__)
+    const auto all   = _mm_set1_epi16(static_cast<short>(wanted));
+    const auto equal = [&](std::size_t first) {
+        const auto* from = reinterpret_cast<const __m128i*>(at + 2 * first);
+        return _mm_cmpeq_epi16(_mm_loadu_si128(from), all);
+    };
+    const auto low  = _mm_movemask_epi8(_mm_packs_epi16(equal(0), equal(8)));
+    const auto high = _mm_movemask_epi8(_mm_packs_epi16(equal(16), equal(18)));
+    const auto bits = static_cast<std::uint32_t>(high);
+    return static_cast<std::uint32_t>(low) | (bits & 0xff) << 16 | (bits >> 14) << 24;
+#else
+    std::uint32_t bits = 0;
+    for (std::uint32_t i = 0; i < fingerprints_max; ++i) {
+        std::uint16_t f;
+        std::memcpy(&f, at + 2 * i, sizeof f);
+        bits |= std::uint32_t{f == wanted} << i;
+    }
+    return bits;
+#endif
+}
+
+}  // namespace
+
 template <class Entry>
 run_table<Entry>::run_table(const run& owner, run_section blocks, run_section entries) noexcept
     : run_{&owner}
@@ -105,35 +139,42 @@ Entry run_table<Entry>::at(std::uint64_t number) const
 }
 
 template <class Entry>
-bool run_table<Entry>::find(const term& t, Entry& found) const
+auto run_table<Entry>::look(const term& t) const -> candidates
 {
-    if (blocks_ == 0) return false;
+    if (blocks_ == 0) return {};
     const auto  number = block_of(t, blocks_);
-    table_block b;
-    std::memcpy(static_cast<void*>(&b), blocks_at_ + number * sizeof b, sizeof b);
-    if (b.crc != check_of(b, run_->seed(block_section_, number)))
-        run_->damaged(block_section_, number * sizeof b, "a block does not check");
-    if (b.count > fingerprints_max) return find_in_overflowing(t, b, found);
+    const char* block  = blocks_at_ + number * sizeof(table_block);
+    const auto  field  = [&](std::size_t at) {
+        std::uint32_t v;
+        std::memcpy(&v, block + at, sizeof v);
+        return v;
+    };
+    const auto check = crc32c({block + 4, sizeof(table_block) - 4},
+                              run_->seed(block_section_, number));
+    if (field(offsetof(table_block, crc)) != check)
+        run_->damaged(block_section_, number * sizeof(table_block), "a block does not check");
 
-    const auto    wanted = table_block::fingerprint(t);
-    std::uint32_t alike  = 0;  // a bit for each entry that may be it
-    for (std::uint32_t i = 0; i < fingerprints_max; ++i)
-        alike |= std::uint32_t{b.fingerprints[i] == wanted} << i;
-    alike &= (1u << b.count) - 1;
-    for (; alike != 0; alike &= alike - 1) {
-        const auto i = static_cast<std::uint32_t>(std::countr_zero(alike));
-        found        = at(std::uint64_t{b.start} + i);
-        if (found.hash == t) return true;
-    }
-    return false;
+    candidates c;
+    c.from       = field(offsetof(table_block, start));
+    c.count      = field(offsetof(table_block, count));
+    c.overflowed = c.count > fingerprints_max;
+    if (!c.overflowed)
+        c.bits = equal_fingerprints(block + offsetof(table_block, fingerprints),
+                                    table_block::fingerprint(t)) &
+                 ((1u << c.count) - 1);
+    return c;
 }
 
 template <class Entry>
-bool run_table<Entry>::find_in_overflowing(const term& t, const table_block& b,
-                                           Entry& found) const
+bool run_table<Entry>::find_among(const candidates& c, const term& t, Entry& found) const
 {
-    std::uint64_t low  = b.start;
-    std::uint64_t high = low + b.count;
+    for (auto bits = c.bits; bits != 0; bits &= bits - 1) {
+        found = at(c.from + static_cast<std::uint32_t>(std::countr_zero(bits)));
+        if (found.hash == t) return true;
+    }
+    if (!c.overflowed) return false;
+    std::uint64_t low  = c.from;
+    std::uint64_t high = low + c.count;
     while (low < high) {
         const auto middle = low + (high - low) / 2;
         found             = at(middle);
@@ -144,6 +185,13 @@ bool run_table<Entry>::find_in_overflowing(const term& t, const table_block& b,
             high = middle;
     }
     return false;
+}
+
+template <class Entry>
+bool run_table<Entry>::find(const term& t, Entry& found) const
+{
+    const auto c = look(t);
+    return !c.none() && find_among(c, t, found);
 }
 
 template class run_table<stream_entry>;

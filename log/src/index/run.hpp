@@ -35,6 +35,26 @@ public:
     /// False where it is not there.
     bool find(const term& t, Entry& found) const;
 
+    /// Which entries may be it: those numbered `from` + i where bit i is set, or, where the
+    /// block has overflowed, one of all that it has.
+    struct candidates
+    {
+        std::uint64_t from  = 0;
+        std::uint32_t bits  = 0;
+        std::uint32_t count = 0;
+        bool          overflowed = false;
+
+        bool none() const noexcept { return bits == 0 && !overflowed; }
+    };
+    candidates look(const term& t) const;
+    bool       find_among(const candidates& c, const term& t, Entry& found) const;
+    void       prefetch(const candidates& c) const noexcept
+    {
+        const auto first = c.overflowed ? c.count / 2
+                                        : static_cast<std::uint32_t>(std::countr_zero(c.bits));
+        __builtin_prefetch(entries_at_ + (c.from + first) * sizeof(Entry));
+    }
+
     /// The entry with that number, checked.
     Entry at(std::uint64_t number) const;
 
@@ -47,8 +67,6 @@ public:
     }
 
 private:
-    bool find_in_overflowing(const term& t, const table_block& b, Entry& found) const;
-
     const run*    run_;
     const char*   blocks_at_;
     const char*   entries_at_;

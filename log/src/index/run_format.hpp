@@ -110,7 +110,10 @@ struct term_entry
 
     bool          is_inline() const noexcept { return count <= term_inline_max; }
     std::uint32_t first() const noexcept { return positions[0]; }
-    std::uint32_t last() const noexcept { return is_inline() ? positions[count - 1] : positions[1]; }
+    std::uint32_t last() const noexcept
+    {
+        return is_inline() ? positions[count - 1] : positions[1];
+    }
     std::uint32_t postings() const noexcept { return positions[2]; }
 };
 static_assert(sizeof(term_entry) == 40);

@@ -66,21 +66,17 @@ std::vector<source> sources_of(const merge_job& job)
 /// Which of an entry's postings are wanted: [begin, end).
 struct wanted
 {
-    std::uint32_t begin = 0;
-    std::uint32_t end   = 0;
-
-    std::uint32_t count() const noexcept { return end - begin; }
+    std::uint32_t begin;
+    std::uint32_t end;
 };
 
 wanted wanted_of(source& s, const stream_entry& e)
 {
-    if (s.whole) return {0, e.count};
     return {s.events.count_before(e, s.begin), s.events.count_before(e, s.end)};
 }
 
 wanted wanted_of(source& s, const term_entry& e)
 {
-    if (s.whole) return {0, e.count};
     s.positions.reset(e);
     return {s.positions.count_before(s.begin), s.positions.count_before(s.end)};
 }
@@ -111,53 +107,50 @@ template <class Entry>
 class table_merge
 {
 public:
-    /// What one source has of the current hash.
+    /// What one source has of the current hash, and which postings of it are wanted.
     struct part
     {
-        std::size_t source;
-        Entry       entry;
+        source*       from;
+        const Entry*  entry;
+        std::uint32_t begin;
+        std::uint32_t end;
+
+        std::uint32_t count() const noexcept { return end - begin; }
     };
 
     /// `checked`: every entry's check is made; not needed where a checked pass follows.
-    table_merge(const std::vector<source>& sources, bool checked) : checked_{checked}
+    table_merge(std::vector<source>& sources, bool checked) : checked_{checked}
     {
-        for (std::size_t i = 0; i < sources.size(); ++i) {
-            const auto& table = table_of(*sources[i].from, static_cast<const Entry*>(nullptr));
-            if (table.size() != 0) inputs_.push_back({&table, 0, {i, read(table, 0)}});
+        for (auto& s : sources) {
+            const auto& table = table_of(*s.from, static_cast<const Entry*>(nullptr));
+            if (table.size() == 0) continue;
+            inputs_.push_back({&s, &table, 0, read(table, 0)});
+            highs_.push_back(inputs_.back().current.hash.high);
         }
+        parts_.reserve(inputs_.size());
+        taken_.reserve(inputs_.size());
     }
 
-    /// The next hash's parts, oldest source first; empty at the end.
+    /// The next hash of which something is wanted: its parts, oldest source first. Empty at
+    /// the end. Good until the next call.
     const std::vector<part>& next()
     {
-        parts_.clear();
-        if (inputs_.empty()) return parts_;
-        const term* least = &inputs_.front().current.entry.hash;
-        for (const auto& in : inputs_)
-            if (in.current.entry.hash < *least) least = &in.current.entry.hash;
-        const term hash      = *least;
-        bool       exhausted = false;
-        for (auto& in : inputs_) {
-            if (in.current.entry.hash != hash) continue;
-            parts_.push_back(in.current);
-            if (++in.number == in.table->size()) {
-                exhausted = true;
-                continue;
-            }
-            in.current.entry = read(*in.table, in.number);
-            if (!(hash < in.current.entry.hash)) throw_run_contradicts();
-        }
-        if (exhausted)
-            std::erase_if(inputs_, [](const input& in) { return in.number == in.table->size(); });
+        do {
+            advance();
+            parts_.clear();
+            if (inputs_.empty()) return parts_;
+            take();
+        } while (parts_.empty());
         return parts_;
     }
 
 private:
     struct input
     {
+        source*                 from;
         const run_table<Entry>* table;
         std::uint64_t           number;
-        part                    current;
+        Entry                   current;
     };
 
     Entry read(const run_table<Entry>& t, std::uint64_t number) const
@@ -165,53 +158,91 @@ private:
         return checked_ ? t.at(number) : t.peek(number);
     }
 
-    std::vector<input> inputs_;
-    std::vector<part>  parts_;
-    bool               checked_;
+    /// Goes on in the inputs whose entry was taken.
+    void advance()
+    {
+        bool exhausted = false;
+        for (const auto i : taken_) {
+            auto& in = inputs_[i];
+            if (++in.number == in.table->size()) {
+                exhausted = true;
+                continue;
+            }
+            const auto before = in.current.hash;
+            in.current        = read(*in.table, in.number);
+            highs_[i]         = in.current.hash.high;
+            if (!(before < in.current.hash)) throw_run_contradicts();
+        }
+        taken_.clear();
+        if (!exhausted) return;
+        std::erase_if(inputs_, [](const input& in) { return in.number == in.table->size(); });
+        highs_.clear();
+        for (const auto& in : inputs_)
+            highs_.push_back(in.current.hash.high);
+    }
+
+    /// Takes the inputs that stand at the least hash. Which one that is cannot be predicted, so
+    /// there is no branch on it.
+    void take()
+    {
+        auto high = highs_[0];
+        for (const auto h : highs_)
+            high = std::min(high, h);
+        auto low = ~std::uint64_t{0};
+        for (std::uint32_t i = 0; i < highs_.size(); ++i)
+            if (highs_[i] == high) low = std::min(low, inputs_[i].current.hash.low);
+        for (std::uint32_t i = 0; i < highs_.size(); ++i) {
+            if (highs_[i] != high || inputs_[i].current.hash.low != low) continue;
+            auto& in = inputs_[i];
+            taken_.push_back(i);
+            part p{in.from, &in.current, 0, in.current.count};
+            if (!in.from->whole) {
+                const auto want = wanted_of(*in.from, in.current);
+                p.begin         = want.begin;
+                p.end           = want.end;
+            }
+            if (p.count() != 0) parts_.push_back(p);
+        }
+    }
+
+    std::vector<input>         inputs_;
+    std::vector<std::uint64_t> highs_;  // of the inputs' current hashes
+    std::vector<std::uint32_t> taken_;
+    std::vector<part>          parts_;
+    bool                       checked_;
 };
 
-/// Calls f(parts, what is wanted of each, how many that is together) for each hash of which
-/// something is wanted.
+/// Calls f(parts, how many postings that is together) for each hash of which something is
+/// wanted.
 template <class Entry, class F>
 void for_each_hash(std::vector<source>& sources, bool checked, pace& p, F&& f)
 {
-    table_merge<Entry>  merge{sources, checked};
-    std::vector<wanted> wants;
+    table_merge<Entry> merge{sources, checked};
     for (;;) {
         const auto& parts = merge.next();
         if (parts.empty()) return;
-        wants.clear();
         std::uint64_t total = 0;
-        for (const auto& part : parts) {
-            wants.push_back(wanted_of(sources[part.source], part.entry));
-            total += wants.back().count();
-        }
-        p.did(static_cast<std::uint32_t>(parts.size()));
+        for (const auto& part : parts)
+            total += part.count();
         if (total > static_cast<std::uint64_t>(run_positions_max)) throw_run_contradicts();
-        if (total != 0) f(parts, wants, static_cast<std::uint32_t>(total));
+        f(parts, static_cast<std::uint32_t>(total));
+        p.did(static_cast<std::uint32_t>(parts.size()));
     }
 }
 
 void merge_streams(std::vector<source>& sources, run_writer& to, pace& p)
 {
-    for_each_hash<stream_entry>(sources, true, p, [&](auto& parts, auto& wants, auto total) {
-        bool         begun = false;
-        std::int64_t next_version = 0;
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            auto&      from = sources[parts[i].source];
-            const auto want = wants[i];
-            const auto& e   = parts[i].entry;
-            if (want.count() == 0) continue;
-            if (!begun)
-                to.begin_stream(
-                    {e.hash, e.partition_uid, e.first_version + want.begin, total});
-            else if (next_version != e.first_version + want.begin)
-                throw_run_contradicts();
-            begun        = true;
-            next_version = e.first_version + want.end;
-            for (auto n = want.begin; n < want.end; ++n) {
-                const auto posting = from.events.at(e, n);
-                to.event(from.shifted(posting.position), e.first_offset + posting.offset,
+    for_each_hash<stream_entry>(sources, true, p, [&](auto& parts, auto total) {
+        const auto& first        = parts.front();
+        auto        next_version = first.entry->first_version + first.begin;
+        to.begin_stream({first.entry->hash, first.entry->partition_uid, next_version, total});
+        for (const auto& part : parts) {
+            const auto& e = *part.entry;
+            if (next_version != e.first_version + part.begin) throw_run_contradicts();
+            next_version = e.first_version + part.end;
+            for (auto n = part.begin; n < part.end; ++n) {
+                const auto posting = part.from->events.at(e, n);
+                to.event(part.from->shifted(posting.position), e.first_offset + posting.offset,
                          posting.at, posting.check);
                 if ((n & 0xffff) == 0xffff) p.did(work_between_ticks);
             }
@@ -222,13 +253,13 @@ void merge_streams(std::vector<source>& sources, run_writer& to, pace& p)
 
 void merge_terms(std::vector<source>& sources, run_writer& to, pace& p)
 {
-    for_each_hash<term_entry>(sources, true, p, [&](auto& parts, auto& wants, auto total) {
-        to.begin_term(parts.front().entry.hash, total);
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            auto& from = sources[parts[i].source];
-            from.positions.reset(parts[i].entry);
-            for (auto n = wants[i].begin; n < wants[i].end; ++n) {
-                to.posting(from.shifted(from.positions.at(n)));
+    for_each_hash<term_entry>(sources, true, p, [&](auto& parts, auto total) {
+        to.begin_term(parts.front().entry->hash, total);
+        for (const auto& part : parts) {
+            auto& positions = part.from->positions;
+            positions.reset(*part.entry);
+            for (auto n = part.begin; n < part.end; ++n) {
+                to.posting(part.from->shifted(positions.at(n)));
                 if ((n & 0xffff) == 0xffff) p.did(work_between_ticks);
             }
         }
@@ -238,18 +269,16 @@ void merge_terms(std::vector<source>& sources, run_writer& to, pace& p)
 
 void merge_commands(std::vector<source>& sources, run_writer& to, pace& p)
 {
-    for_each_hash<command_entry>(sources, true, p, [&](auto& parts, auto& wants, auto) {
+    for_each_hash<command_entry>(sources, true, p, [&](auto& parts, auto) {
         std::uint32_t first = 0;
         std::uint32_t count = 0;
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            if (wants[i].count() == 0) continue;
-            const auto at = sources[parts[i].source].shifted(std::uint64_t{parts[i].entry.first} +
-                                                             wants[i].begin);
+        for (const auto& part : parts) {
+            const auto at = part.from->shifted(std::uint64_t{part.entry->first} + part.begin);
             // An append may lie across two runs; an id that came back later is not the same one.
             if (count == 0) first = at;
-            if (at == first + count) count += wants[i].count();
+            if (at == first + count) count += part.count();
         }
-        to.command(parts.front().entry.hash, first, count);
+        to.command(parts.front().entry->hash, first, count);
     });
 }
 
@@ -261,11 +290,23 @@ run_counts count_merged(const merge_job& job, const merge_tick& tick)
     pace        p{tick};
     run_counter counter;
     for_each_hash<stream_entry>(sources, false, p,
-                                [&](auto&, auto&, auto total) { counter.stream(total); });
+                                [&](auto&, auto total) { counter.stream(total); });
     for_each_hash<term_entry>(sources, false, p,
-                              [&](auto&, auto&, auto total) { counter.term(total); });
+                              [&](auto&, auto total) { counter.term(total); });
     for_each_hash<command_entry>(sources, false, p,
-                                 [&](auto&, auto&, auto) { counter.command(); });
+                                 [&](auto&, auto) { counter.command(); });
+
+    // These entries were not checked. A damaged one is found when it is written; until then it
+    // must not have room made for more than there can be.
+    std::uint64_t events    = 0;
+    std::uint64_t positions = 0;
+    for (const auto& r : job.sources) {
+        const auto c = r->counts();
+        events += c.stream_postings + c.streams;
+        positions += c.term_postings + c.terms * term_inline_max;
+    }
+    if (counter.counts().stream_postings > events || counter.counts().term_postings > positions)
+        throw_run_contradicts();
     return counter.counts();
 }
 
@@ -283,15 +324,14 @@ void each_stream_head(const run_list& runs,
                       const std::function<bool(const term&, const stream_head&)>& f)
 {
     if (runs.empty()) return;
-    const auto sources = sources_of({runs, runs.front()->first(), runs.back()->end()});
+    auto sources = sources_of({runs, runs.front()->first(), runs.back()->end()});
     table_merge<stream_entry> merge{sources, true};
     for (;;) {
         const auto& parts = merge.next();
         if (parts.empty()) return;
         const auto& newest = parts.back();
-        const auto& e      = newest.entry;
-        const auto  first  = runs[newest.source]->first();
-        if (!f(e.hash, {e.first_version + e.count, first + e.last,
+        const auto& e      = *newest.entry;
+        if (!f(e.hash, {e.first_version + e.count, newest.from->from->first() + e.last,
                         offset{e.first_offset + e.last_offset}}))
             return;
     }

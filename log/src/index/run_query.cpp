@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/run_query.hpp"
 
+#include "index/run_writer.hpp"
+
 #include <algorithm>
 
 namespace cairn::detail {
@@ -30,14 +32,14 @@ bool run_query::add_item(const query_terms::item& wanted)
 template <direction D>
 std::int64_t run_query::seek(term_cursor& c, std::int64_t bound)
 {
-    if constexpr (D == direction::backward) {
-        if (bound < 0) return -1;
-        const auto n = c.count_before(static_cast<std::uint64_t>(bound) + 1);
-        return n == 0 ? -1 : std::int64_t{c.at(n - 1)};
-    } else {
-        const auto n = c.count_before(static_cast<std::uint64_t>(bound));
-        return n == c.count() ? -1 : std::int64_t{c.at(n)};
-    }
+    if (bound < 0) return -1;
+    constexpr bool backward = D == direction::backward;
+    const auto     n = c.count_before(static_cast<std::uint64_t>(bound) + (backward ? 1 : 0));
+    if (n == (backward ? 0 : c.count())) return -1;
+    const std::int64_t at = c.at(backward ? n - 1 : n);
+    // Else two lists could send each other back and forth for ever.
+    if (backward ? at > bound : at < bound) throw_run_contradicts();
+    return at;
 }
 
 /// The nearest position of any of the types.

@@ -86,7 +86,8 @@ public:
     {
     }
 
-    void add(Entry e)
+    /// Sets the entry's check.
+    void add(Entry& e)
     {
         const auto own = block_of(e.hash, block_count_);
         while (block_ < own)

@@ -107,8 +107,7 @@ inline journal_tag make_journal_tag(std::uint32_t mark, std::uint64_t sector) no
     return {mark, crc32c({reinterpret_cast<const char*>(bound.data()), sizeof bound})};
 }
 
-enum class sector_state
-{
+enum class sector_state {
     absent,   ///< zeros, or of a former generation: not written since the file was made ready
     begins,   ///< of this generation, where a group begins
     goes_on,  ///< of this generation, further on in a group
@@ -125,8 +124,8 @@ inline sector_state journal_sector_state(const char* sector, std::uint64_t numbe
         if (tag.mark == journal_mark(generation, false)) return sector_state::goes_on;
         return sector_state::absent;
     }
-    const bool zeros = std::all_of(sector, sector + journal_sector_bytes,
-                                   [](char c) { return c == '\0'; });
+    const bool zeros =
+        std::all_of(sector, sector + journal_sector_bytes, [](char c) { return c == '\0'; });
     return zeros ? sector_state::absent : sector_state::broken;
 }
 

@@ -42,6 +42,13 @@ constexpr std::size_t name_digits  = 16;
 
 constexpr std::array<char, journal_sector_data> padding{};
 
+#ifdef CAIRN_ACKNOWLEDGE_BEFORE_FLUSH
+// The control of the crash tests: they must find that this loses what was acknowledged.
+constexpr bool acknowledge_before_flush = true;
+#else
+constexpr bool acknowledge_before_flush = false;
+#endif
+
 struct free_memory
 {
     void operator()(char* p) const noexcept { std::free(p); }
@@ -130,8 +137,7 @@ struct journal::impl
     explicit impl(journal_options o);
     ~impl();
 
-    void recover(position merged,
-                 const std::function<std::int64_t(position, bytes_view)>& group);
+    void recover(position merged, const std::function<std::int64_t(position, bytes_view)>& group);
     void write(position first, std::span<const bytes_view> payload, position end);
     void release(position merged);
     void prepare();
@@ -189,21 +195,21 @@ struct journal::impl
     aligned_buffer              buffer;
     std::optional<journal_file> active;
     position                    next;  // first position of the next group
-    bool                        recovered   = false;
-    bool                        flush_is_due = false;
+    bool                        recovered = false;
     std::atomic<bool>           failed{false};
     std::string                 failure;
 
     std::mutex                  mutex;
     std::condition_variable     changed;
-    std::optional<journal_file> ready;       // all below: protected by mutex
-    std::vector<journal_file>   held;        // oldest first; these two have their memory since
-    std::vector<journal_file>   unused;      // recover(): moving a file on cannot fail
+    std::optional<journal_file> ready;   // all below: protected by mutex
+    std::vector<journal_file>   held;    // oldest first; these two have their memory since
+    std::vector<journal_file>   unused;  // recover(): moving a file on cannot fail
     std::size_t                 on_disk    = 0;
     std::uint64_t               generation = 0;  // the last one given
     position                    released;
-    bool                        making  = false;
-    bool                        stopped = false;
+    bool                        making          = false;
+    bool                        stopped         = false;
+    bool                        refuses_to_wait = false;
 
     std::atomic<std::uint64_t> groups{0};
     std::atomic<std::uint64_t> bytes{0};
@@ -332,6 +338,7 @@ void journal::impl::recover(position                                            
     walk w{merged, group};
     for (auto i = begin; i < files.size(); ++i) w.read(files[i]);
     w.finish();
+    if (options.read_only) return;
 
     if (w.last().in) write_again(w.last());
     keep(files, merged);
@@ -343,13 +350,16 @@ std::vector<journal::impl::found> journal::impl::find_files()
 {
     std::vector<found> files;
     for (const auto& name : list_directory(options.directory)) {
-        if (generation_of(name, ".tmp")) remove_file(options.directory + "/" + name);
+        if (generation_of(name, ".tmp") && !options.read_only)
+            remove_file(options.directory + "/" + name);
         const auto g = generation_of(name, ".jnl");
         if (!g) continue;
         generation = std::max(generation, *g);
-        file f{options.directory + "/" + name, file::access::write};
-        auto opening = read_journal_opening(f, *g);
-        files.push_back({.f = std::move(f), .generation = *g, .opening = std::move(opening)});
+        auto f = file::try_open(options.directory + "/" + name,
+                                options.read_only ? file::access::read : file::access::write);
+        if (!f) continue;  // its writer, another process then, is just reusing it
+        auto opening = read_journal_opening(*f, *g);
+        files.push_back({.f = std::move(*f), .generation = *g, .opening = std::move(opening)});
     }
     return files;  // sorted, as names are
 }
@@ -469,18 +479,17 @@ journal_file journal::impl::carry_out(plan& p) const
             j.f.rename(temporary);
             sync_directory(options.directory);
         } else {
-            // Zeros, and durable, so that flushing a group later needs no metadata: no block is
-            // allocated, no size changed, no extent converted.
+            // Zeros, and durable (below), so that flushing a group later needs no metadata: no
+            // block is allocated, no size changed, no extent converted.
             j.f = file{temporary, file::access::truncate};
             past_the_cache(j.f, [&] { j.f.fill_with_zeros(0, j.bytes); });
-            j.f.sync();
         }
 
         alignas(block_bytes) std::array<char, journal_sector_bytes> sector{};
-        const journal_file_header h{.generation  = j.generation,
-                                    .salt        = j.salt,
-                                    .bytes       = j.bytes,
-                                    .earlier_end = p.earlier_end};
+        const auto h = journal_file_header{.generation  = j.generation,
+                                           .salt        = j.salt,
+                                           .bytes       = j.bytes,
+                                           .earlier_end = p.earlier_end};
         std::memcpy(sector.data(), &h, sizeof h);
         const auto check = crc32c({sector.data(), sector.size() - sizeof(std::uint32_t)});
         std::memcpy(sector.data() + sector.size() - sizeof check, &check, sizeof check);
@@ -557,6 +566,11 @@ void journal::impl::move_on(std::uint64_t file_bytes)
                 throw storage_error{errc::closed,
                                     "the log is closing; the append was not recorded, repeat "
                                     "it when the log is open again"};
+            if (refuses_to_wait)
+                throw storage_error{errc::disk_full,
+                                    "the disk is full: the journal holds what cannot be moved on "
+                                    "from it. Nothing of this append was recorded; make room and "
+                                    "repeat it"};
             if (!std::exchange(waited, true)) ++waits;
         }
         changed.wait(lock);
@@ -599,6 +613,7 @@ void journal::impl::write(position first, std::span<const bytes_view> payload, p
                     "an append of " + std::to_string(size) +
                         " bytes is larger than a journal group can be (4 GiB); split it"};
 
+    if (acknowledge_before_flush && active) flush();  // the group before this one
     const auto group_bytes = journal_group_sectors(size) * journal_sector_bytes;
     if (!active || active->at + group_bytes > active->bytes)
         move_on(journal_sector_bytes + group_bytes);
@@ -621,7 +636,7 @@ void journal::impl::write(position first, std::span<const bytes_view> payload, p
         failed = true;
         throw;
     }
-    flush();
+    if (!acknowledge_before_flush) flush();
 
     active->at += group_bytes;
     next = end;
@@ -645,7 +660,7 @@ void journal::impl::write_group(const journal_group_header& h, std::span<const b
     };
     const auto seal = [&] {
         const bool begins = number == active->at / journal_sector_bytes;
-        const auto tag = make_journal_tag(journal_mark(active->generation, begins), number++);
+        const auto tag    = make_journal_tag(journal_mark(active->generation, begins), number++);
         std::memcpy(sector + journal_sector_data, &tag, sizeof tag);
         sector += journal_sector_bytes;
         filled = 0;
@@ -669,11 +684,6 @@ void journal::impl::write_group(const journal_group_header& h, std::span<const b
 
 void journal::impl::flush()
 {
-#ifdef CAIRN_ACKNOWLEDGE_BEFORE_FLUSH
-    // For the control of the crash tests only: with this they must find losses. Each group is
-    // flushed when the next one has been written.
-    if (!std::exchange(flush_is_due, true)) return;
-#endif
     try {
         active->f.sync_data();
     } catch (const storage_error& e) {
@@ -727,7 +737,7 @@ journal::journal(journal_options o) : impl_{std::make_unique<impl>(std::move(o))
 
 journal::~journal() = default;
 
-void journal::recover(position merged,
+void journal::recover(position                                                 merged,
                       const std::function<std::int64_t(position, bytes_view)>& group)
 {
     impl_->recover(merged, group);
@@ -746,6 +756,13 @@ void journal::release(position merged)
 void journal::prepare()
 {
     impl_->prepare();
+}
+
+void journal::refuse_to_wait(bool yes)
+{
+    const std::lock_guard lock{impl_->mutex};
+    impl_->refuses_to_wait = yes;
+    impl_->changed.notify_all();
 }
 
 void journal::stop()

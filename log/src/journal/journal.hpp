@@ -38,6 +38,7 @@ struct journal_options
     std::string   directory;                     ///< exists
     std::uint64_t file_bytes = 16ull << 20;      ///< grown for a single larger group
     std::size_t   files      = 4;                ///< at most; all full: write() waits
+    bool          read_only  = false;            ///< recover() changes nothing; no writing after
 };
 
 struct journal_statistics
@@ -81,6 +82,9 @@ public:
     /// Damage to what is certainly merged does not matter and is passed over.
     /// Afterwards writing goes on in a fresh file, from the end of the last group (or from
     /// `merged`, if that is higher). The payload is good until the callback returns.
+    ///
+    /// With read_only, a writer in another process may reuse a file while it is read, which
+    /// looks like damage: where `merged` has moved on meanwhile, try again from there.
     void recover(position merged,
                  const std::function<std::int64_t(position first, bytes_view payload)>& group);
 
@@ -97,6 +101,10 @@ public:
     /// Makes the next file ready, where none is: to be called off the path of an append, often.
     /// Where it fails nothing is lost: write() will try again when it needs the file.
     void prepare();
+
+    /// While `yes`, a write() that would wait for release() throws disk_full instead: whoever
+    /// should release has no room itself.
+    void refuse_to_wait(bool yes);
 
     /// Makes a write() that has to wait throw `closed`, now and later.
     void stop();

@@ -2,6 +2,7 @@
 #include "journal/reader.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace cairn::detail {
@@ -17,14 +18,14 @@ constexpr std::uint64_t window_sectors = (1 << 20) / journal_sector_bytes;
 bool is_good(const journal_group_header& h, std::uint64_t salt) noexcept
 {
     return h.magic == journal_group_magic && h.salt == salt && h.check == journal_check(h) &&
-           h.first >= 0;
+           h.first >= 0 && h.first <= std::numeric_limits<std::int64_t>::max() - h.positions;
 }
 
 }  // namespace
 
 journal_file_opening read_journal_opening(const file& f, std::uint64_t generation)
 {
-    journal_file_opening                           result;
+    journal_file_opening                                  result;
     alignas(8) std::array<char, 2 * journal_sector_bytes> sectors{};
     const auto there = f.read_at(0, sectors.data(), sectors.size());
     std::memcpy(&result.header, sectors.data(), sizeof result.header);
@@ -62,9 +63,7 @@ journal_file_opening read_journal_opening(const file& f, std::uint64_t generatio
 }
 
 journal_reader::journal_reader(const file& f, const journal_file_header& header)
-    : file_{f}
-    , header_{header}
-    , sectors_{std::min(f.size(), header.bytes) / journal_sector_bytes}
+    : file_{f}, header_{header}, sectors_{std::min(f.size(), header.bytes) / journal_sector_bytes}
 {
 }
 
@@ -90,14 +89,13 @@ journal_reader::step journal_reader::read_group(const journal_group_header& h)
 {
     const auto first_sector = at_;
     const auto count        = journal_group_sectors(h.payload_bytes);
-    if (count > sectors_ - at_)
-        return fail(at_, "a group is longer than what is left of the file");
+    if (count > sectors_ - at_) return fail(at_, "a group is longer than what is left of the file");
 
     char* const begin = window(at_, count);
     bool        torn  = false;
     for (std::uint64_t i = 1; i < count; ++i) {
-        const auto s = journal_sector_state(begin + i * journal_sector_bytes, at_ + i,
-                                            header_.generation);
+        const auto s =
+            journal_sector_state(begin + i * journal_sector_bytes, at_ + i, header_.generation);
         if (s == sector_state::absent) torn = true;
         if (s == sector_state::broken) return fail(at_ + i, "a sector does not pass its check");
         if (s == sector_state::begins) return fail(at_ + i, "a group begins inside another");
@@ -129,9 +127,8 @@ journal_reader::step journal_reader::end_unless_more_follows(std::string what)
         at_ = sectors_;
         return step::end;
     }
-    fault_ = {tail * journal_sector_bytes,
-              std::move(what) + ", and another follows at byte " +
-                  std::to_string(at_ * journal_sector_bytes)};
+    fault_ = {tail * journal_sector_bytes, std::move(what) + ", and another follows at byte " +
+                                               std::to_string(at_ * journal_sector_bytes)};
     return step::damage;
 }
 
@@ -175,7 +172,7 @@ char* journal_reader::window(std::uint64_t sector, std::uint64_t count)
         if (wanted > buffer_sectors_) {
             buffer_.reset();  // not two at a time
             buffer_sectors_ = 0;
-            buffer_ = std::make_unique_for_overwrite<char[]>(wanted * journal_sector_bytes);
+            buffer_         = std::make_unique_for_overwrite<char[]>(wanted * journal_sector_bytes);
             buffer_sectors_ = wanted;
         }
         window_begin_    = sector;

@@ -41,8 +41,7 @@ journal_file_opening read_journal_opening(const file& f, std::uint64_t generatio
 class journal_reader
 {
 public:
-    enum class step
-    {
+    enum class step {
         group,   ///< group() is the next one
         end,     ///< nothing more; what follows was never written, or is a torn tail
         damage,  ///< damage() tells; next() goes on behind it

@@ -40,10 +40,11 @@ static_assert(record_count_at + 4 == batch_header_bytes);
 /// What batchLength does not count: itself and the base offset.
 constexpr std::size_t before_length = leader_epoch_at;
 
-constexpr std::int16_t codec_mask      = 0x07;
-constexpr std::int16_t log_append_time = 1 << 3;
-constexpr std::int16_t transactional   = 1 << 4;
-constexpr std::int16_t control         = 1 << 5;
+constexpr std::int16_t codec_mask         = 0x07;
+constexpr std::int16_t log_append_time    = 1 << 3;
+constexpr std::int16_t transactional      = 1 << 4;
+constexpr std::int16_t control            = 1 << 5;
+constexpr std::int16_t has_delete_horizon = 1 << 6;
 
 /// A record of nothing: length, attributes, two deltas, two lengths, header count.
 constexpr std::size_t record_bytes_min = 7;
@@ -161,6 +162,11 @@ bool batch_view::is_transactional() const noexcept
 bool batch_view::is_control() const noexcept
 {
     return (attributes() & control) != 0;
+}
+std::optional<timestamp> batch_view::delete_horizon() const noexcept
+{
+    if ((attributes() & has_delete_horizon) == 0) return std::nullopt;
+    return base_timestamp();
 }
 std::int32_t batch_view::last_offset_delta() const noexcept
 {
@@ -323,9 +329,10 @@ void batch_builder::start(const options& o)
     used_       = batch_header_bytes;
     count_      = 0;
     last_delta_ = -1;
-    base_time_  = -1;  // Kafka's "no timestamp", for a batch that stays empty
-    max_time_   = -1;
-    last_at_    = used_;
+    // -1 is Kafka's "no timestamp", for a batch that stays empty.
+    base_time_ = o.delete_horizon ? o.delete_horizon->value : -1;
+    max_time_  = -1;
+    last_at_   = used_;
     if (out_.size() < used_) out_.resize(512);
 }
 
@@ -347,7 +354,7 @@ std::size_t batch_builder::write(timestamp time, std::int32_t delta, std::option
         throw error{errc::invalid_argument, "offset delta " + std::to_string(delta) +
                                                 " does not come after " +
                                                 std::to_string(last_delta_)};
-    const auto   base_time  = count_ == 0 ? time.value : base_time_;
+    const auto   base_time  = count_ == 0 && !options_.delete_horizon ? time.value : base_time_;
     std::int64_t time_delta = 0;
     if (__builtin_sub_overflow(time.value, base_time, &time_delta)) [[unlikely]]
         throw error{errc::invalid_argument, "timestamps more than 64 bits apart in one batch: " +
@@ -441,6 +448,7 @@ bytes_view batch_builder::finish()
     if (options_.log_append_time) attributes |= log_append_time;
     if (options_.transactional) attributes |= transactional;
     if (options_.control) attributes |= control;
+    if (options_.delete_horizon) attributes |= has_delete_horizon;
 
     store_big<std::int64_t>(batch + base_offset_at, 0);
     store_big<std::int32_t>(batch + batch_length_at,

@@ -4,6 +4,7 @@
 #include "file.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,8 +18,8 @@
 namespace cairn::detail::lmdb {
 namespace {
 
-constexpr std::size_t   idle_max  = 32;
-constexpr std::uint64_t room_step = 16u << 20;
+constexpr std::size_t   idle_max    = 32;
+constexpr std::uint64_t room_step   = 16u << 20;
 constexpr unsigned      readers_max = 510;  // of all processes; more at once are refused
 
 // Environments of this process that may change, by device and inode. LMDB's lock file is locked
@@ -27,15 +28,23 @@ constexpr unsigned      readers_max = 510;  // of all processes; more at once ar
 // An entry leaves only when its environment has been closed.
 struct open_environments
 {
-    std::mutex                                           mutex;
-    std::condition_variable                              closed;
-    std::map<inode_id, std::weak_ptr<environment>>       by_inode;  // guarded by mutex
+    std::mutex                                     mutex;
+    std::condition_variable                        closed;
+    std::map<inode_id, std::weak_ptr<environment>> by_inode;  // guarded by mutex
 };
+
+// A forked process begins with none: what it inherited is its parent's, down to the places in
+// LMDB's shared table of readers, and must not be touched.
+std::atomic<open_environments*> registry_of_process{nullptr};
 
 open_environments& all_open()
 {
-    static open_environments e;
-    return e;
+    static std::once_flag once;
+    std::call_once(once, [] {
+        registry_of_process = new open_environments;
+        pthread_atfork(nullptr, nullptr, [] { registry_of_process = new open_environments; });
+    });
+    return *registry_of_process;
 }
 
 template <class Integer>
@@ -64,29 +73,29 @@ void fail(int rc, std::string_view doing, const std::string& path)
         return "cannot " + std::string{doing} + " " + path + ": " + mdb_strerror(rc) + "; " + next;
     };
     switch (rc) {
-        case MDB_MAP_FULL:
-        case MDB_TXN_FULL:
-            throw map_full{errc::disk_full,
-                           about("nothing was written: go on in a new segment, with a larger map")};
-        case MDB_CORRUPTED:
-        case MDB_PAGE_NOTFOUND:
-        case MDB_INVALID:
-        case MDB_VERSION_MISMATCH:
-        case MDB_CURSOR_FULL:
-        case MDB_NOTFOUND:
-        case MDB_INCOMPATIBLE:
-        case MDB_BAD_VALSIZE:
-            throw storage_error{
-                errc::damaged_segment,
-                about("the file is damaged: run `cairn verify`, then restore it from a backup")};
-        case MDB_PANIC:
-            throw storage_error{errc::io_failed,
-                                about("an earlier flush failed: check the disk, then restart")};
-        case MDB_READERS_FULL:
-            throw storage_error{errc::io_failed, about("too many readers at once: close some")};
-        default:
-            if (rc > 0) throw_io_error(rc, doing, path);
-            throw storage_error{errc::io_failed, about("this is a defect in Cairn: report it")};
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+        throw map_full{errc::disk_full,
+                       about("nothing was written: go on in a new segment, with a larger map")};
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_CURSOR_FULL:
+    case MDB_NOTFOUND:
+    case MDB_INCOMPATIBLE:
+    case MDB_BAD_VALSIZE:
+        throw storage_error{
+            errc::damaged_segment,
+            about("the file is damaged: run `cairn verify`, then restore it from a backup")};
+    case MDB_PANIC:
+        throw storage_error{errc::io_failed,
+                            about("an earlier flush failed: check the disk, then restart")};
+    case MDB_READERS_FULL:
+        throw storage_error{errc::io_failed, about("too many readers at once: close some")};
+    default:
+        if (rc > 0) throw_io_error(rc, doing, path);
+        throw storage_error{errc::io_failed, about("this is a defect in Cairn: report it")};
     }
 }
 
@@ -114,7 +123,8 @@ file_facts examine(const std::string& path)
             throw damaged("has a damaged meta page");
         const auto size   = native<std::uint32_t>(at + 40);
         const auto number = native<std::uint64_t>(at + 144);
-        if (size < 512 || size > 65536 || (size & (size - 1)) != 0 || (i == 1 && size != page_bytes))
+        if (size < 512 || size > 65536 || (size & (size - 1)) != 0 ||
+            (i == 1 && size != page_bytes))
             throw damaged("has a damaged meta page");
         page_bytes = size;
         if (i == 0 || number > newest) {
@@ -129,6 +139,7 @@ file_facts examine(const std::string& path)
     if (fstat(f.fd(), &status) != 0) throw_io_error(errno, "examine", path);
     facts.device     = status.st_dev;
     facts.inode      = status.st_ino;
+    facts.modified   = status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
     facts.file_bytes = static_cast<std::uint64_t>(status.st_size);
     if (facts.pages > facts.file_bytes / facts.page_bytes)
         throw damaged("is cut off: it has " + std::to_string(facts.file_bytes) + " bytes of " +
@@ -137,6 +148,8 @@ file_facts examine(const std::string& path)
 }
 
 // ---- environment ---------------------------------------------------------------------------
+
+environment::environment() : process_{getpid()} {}
 
 std::shared_ptr<environment> environment::open(const options& o)
 {
@@ -156,8 +169,9 @@ std::shared_ptr<environment> environment::open(const options& o)
             if (auto e = found->second.lock()) {
                 if (writes && !e->writes_)
                     throw storage_error{errc::held_by_another,
-                                        o.path + " is open read-only in this process: close that "
-                                                 "log before it is opened for writing"};
+                                        o.path +
+                                            " is open read-only in this process: close that "
+                                            "log before it is opened for writing"};
                 return e;
             }
             registry.closed.wait(lock);  // its last owner is about to close it
@@ -196,9 +210,9 @@ std::shared_ptr<environment> environment::open(const options& o)
 
     if (locks) {
         if (o.how == mode::create) facts = examine(o.path);
-        e->id_                      = {facts.device, facts.inode};
+        e->id_                    = {facts.device, facts.inode};
         registry.by_inode[e->id_] = e;
-        e->registered_              = true;
+        e->registered_            = true;
     }
     return e;
 }
@@ -220,6 +234,7 @@ void environment::open_databases(const options& o)
 
 environment::~environment()
 {
+    if (getpid() != process_) return;  // see all_open()
     for (auto* c : idle_) close(c);
     if (!registered_) {
         if (env_ != nullptr) mdb_env_close(env_);
@@ -246,7 +261,7 @@ void environment::rename(const std::string& path)
 {
     // The lock file first: who finds the data file by its new name must find the lock file that
     // is in use, and not make another one.
-    if (locks_) rename_file(lock_path(path_), lock_path(path));
+    if (locks_ && file_exists(lock_path(path_))) rename_file(lock_path(path_), lock_path(path));
     rename_file(path_, path);
     path_ = path;
 }
@@ -357,10 +372,10 @@ bytes_view reading::bounded(const MDB_val& v) const
 {
     // A damaged page can name a value that reaches past its page, or past the file. Looking there
     // would be the end of the process.
-    const bytes_view  value{static_cast<const char*>(v.mv_data), v.mv_size};
-    const auto        page_bytes = environment_->page_bytes_;
-    const auto        in_page    = reinterpret_cast<std::uintptr_t>(value.data()) & (page_bytes - 1);
-    bool              good       = false;
+    const bytes_view value{static_cast<const char*>(v.mv_data), v.mv_size};
+    const auto       page_bytes = environment_->page_bytes_;
+    const auto       in_page    = reinterpret_cast<std::uintptr_t>(value.data()) & (page_bytes - 1);
+    bool             good       = false;
     if (in_page != 16) {
         good = in_page + value.size() <= page_bytes;
     } else {
@@ -480,8 +495,14 @@ bool writing::remove(std::size_t database, bytes_view key)
 void writing::commit()
 {
     const int rc = mdb_txn_commit(std::exchange(txn_, nullptr));
-    // After a failed fsync the page cache says "clean" of pages that are not on disk.
-    if (rc == EIO || rc == MDB_PANIC) environment_->failed_ = true;
+    if (rc != MDB_SUCCESS) {
+        // After a failed fsync the page cache says "clean" of pages that are not on disk. And
+        // whatever the error was, LMDB gives up where it hit the meta page: ask whether it did.
+        MDB_txn*  probe = nullptr;
+        const int alive = mdb_txn_begin(environment_->env_, nullptr, MDB_RDONLY, &probe);
+        if (alive == MDB_SUCCESS) mdb_txn_abort(probe);
+        if (rc == EIO || rc == MDB_PANIC || alive == MDB_PANIC) environment_->failed_ = true;
+    }
     check(rc, "commit to", environment_->path_);
 }
 

@@ -40,7 +40,8 @@ public:
 
 inline void check(int rc, std::string_view doing, const std::string& path)
 {
-    if (rc != MDB_SUCCESS) [[unlikely]] fail(rc, doing, path);
+    if (rc != MDB_SUCCESS) [[unlikely]]
+        fail(rc, doing, path);
 }
 
 /// What a file's meta pages say, read without LMDB.
@@ -48,6 +49,7 @@ struct file_facts
 {
     std::uint64_t device     = 0;
     std::uint64_t inode      = 0;  ///< with `device`: which file it is
+    std::int64_t  modified   = 0;  ///< ns; inodes are used again, and soon
     std::uint64_t file_bytes = 0;
     std::uint64_t page_bytes = 0;
     std::uint64_t pages      = 0;  ///< in use
@@ -72,12 +74,12 @@ class writing;
 ///   - After a flush that failed with EIO nothing is written any more.
 ///
 /// Threads   Reads from any; one writing at a time.
+/// Forks     A forked process opens the file anew and leaves alone what it inherited.
 /// Lifetime  Large values (see reading::view) live as long as the environment.
 class environment
 {
 public:
-    enum class mode
-    {
+    enum class mode {
         create,        ///< there must be no such file; writes
         write,         ///< exists; writes
         follow,        ///< exists and another process, or this one, may write to it
@@ -105,6 +107,7 @@ public:
     std::uint64_t      map_bytes() const noexcept { return map_bytes_; }
     std::uint64_t      pages() const noexcept;  ///< in use as of the last commit
     bool               writes() const noexcept { return writes_; }
+    bool               has_failed() const noexcept { return failed_; }
 
     /// The file and, where it has one, its lock file get another name in the same directory;
     /// not synced.
@@ -138,7 +141,7 @@ private:
         std::array<bool, databases_max>        stale{};  // the cursor belongs to an earlier txn
     };
 
-    environment() = default;
+    environment();
 
     void     open_databases(const options& o);
     context* take() const;
@@ -156,6 +159,7 @@ private:
     bool                               locks_      = false;
     bool                               registered_ = false;
     inode_id                           id_{};
+    const int                          process_;
     std::atomic<bool>                  failed_{false};
 
     mutable std::mutex            mutex_;
@@ -186,8 +190,8 @@ public:
     /// there unchanged as long as the environment is open, also after this reading.
     bool lasts(bytes_view value) const noexcept
     {
-        return (reinterpret_cast<std::uintptr_t>(value.data()) &
-                (environment_->page_bytes_ - 1)) == 16;
+        return (reinterpret_cast<std::uintptr_t>(value.data()) & (environment_->page_bytes_ - 1)) ==
+               16;
     }
 
     std::size_t entries(std::size_t database) const;

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
-#include <shared_mutex>
 #include <unordered_map>
 
 namespace cairn::detail {
@@ -23,35 +22,35 @@ public:
 
     position first() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return position{std::max<std::int64_t>(first_, 0)};
     }
     position end() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return end_;
     }
     bool sealed() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return sealed_;
     }
     const std::string& path() const override { return path_; }
 
     std::uint64_t bytes() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return bytes_;
     }
     segment_summary summary() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return {partitions_.begin(), partitions_.end()};
     }
 
     void append(std::span<const placed_batch> batches, position end) override
     {
-        std::unique_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         must_be_writable();
         const auto from    = first_ < 0 ? position{0} : end_;
         const auto changed = check_and_extend(partitions_, batches, from, end);
@@ -95,61 +94,63 @@ public:
 
     bool has_room(std::uint64_t bytes) const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return !sealed_ && bytes_ + bytes <= bytes_max_;
     }
 
     void seal() override
     {
-        std::unique_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         sealed_ = true;
     }
 
     std::size_t read(std::uint32_t uid, offset from, const read_limits& limits,
                      std::vector<placed_batch>& out) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto*      mine = of(uid);
+        std::lock_guard lock{mutex_};
+        const auto*     mine = of(uid);
         if (mine == nullptr) return 0;
         auto i = after(*mine, from);
         if (i > 0 && all_[(*mine)[i - 1]].end_offset() > from) --i;
-        return take(mine->size() - i, limits, out,
-                    [&](std::size_t n) -> auto& { return all_[(*mine)[i + n]]; });
+        return take(
+            mine->size() - i, limits,
+            out, [&](std::size_t n) -> auto& { return all_[(*mine)[i + n]]; });
     }
 
     std::size_t read_backwards(std::uint32_t uid, offset from, const read_limits& limits,
                                std::vector<placed_batch>& out) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto*      mine = of(uid);
+        std::lock_guard lock{mutex_};
+        const auto*     mine = of(uid);
         if (mine == nullptr) return 0;
         const auto i = after(*mine, from);
-        return take(i, limits, out,
-                    [&](std::size_t n) -> auto& { return all_[(*mine)[i - 1 - n]]; });
+        return take(
+            i, limits, out, [&](std::size_t n) -> auto& { return all_[(*mine)[i - 1 - n]]; });
     }
 
     std::size_t read_all(position from, const read_limits& limits,
                          std::vector<placed_batch>& out) const override
     {
-        std::shared_lock lock{mutex_};
-        auto             i = after(from);
+        std::lock_guard lock{mutex_};
+        auto            i = after(from);
         if (i > 0 && all_[i - 1].end_position() > from) --i;
-        return take(all_.size() - i, limits, out,
-                    [&](std::size_t n) -> auto& { return all_[i + n]; });
+        return take(
+            all_.size() - i, limits, out, [&](std::size_t n) -> auto& { return all_[i + n]; });
     }
 
     std::size_t read_all_backwards(position from, const read_limits& limits,
                                    std::vector<placed_batch>& out) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto       i = after(from);
-        return take(i, limits, out, [&](std::size_t n) -> auto& { return all_[i - 1 - n]; });
+        std::lock_guard lock{mutex_};
+        const auto      i = after(from);
+        return take(
+            i, limits, out, [&](std::size_t n) -> auto& { return all_[i - 1 - n]; });
     }
 
     std::optional<placed_batch> find(std::uint32_t uid, offset at) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto*      mine = of(uid);
+        std::lock_guard lock{mutex_};
+        const auto*     mine = of(uid);
         if (mine == nullptr) return std::nullopt;
         const auto i = after(*mine, at);
         if (i == 0 || all_[(*mine)[i - 1]].end_offset() <= at) return std::nullopt;
@@ -158,16 +159,16 @@ public:
 
     std::optional<placed_batch> find(position at) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto       i = after(at);
+        std::lock_guard lock{mutex_};
+        const auto      i = after(at);
         if (i == 0 || all_[i - 1].end_position() <= at) return std::nullopt;
         return all_[i - 1];
     }
 
     std::optional<offset> offset_for_time(std::uint32_t uid, timestamp t) const override
     {
-        std::shared_lock lock{mutex_};
-        const auto*      mine = of(uid);
+        std::lock_guard lock{mutex_};
+        const auto*     mine = of(uid);
         if (mine == nullptr) return std::nullopt;
         for (const auto i : *mine)
             if (all_[i].max_timestamp >= t) return all_[i].base;
@@ -176,12 +177,12 @@ public:
 
     std::string index_slice() const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         return slice_;
     }
     void set_index_slice(bytes_view run) override
     {
-        std::unique_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         must_be_writable();
         slice_ = run;
     }
@@ -189,19 +190,18 @@ public:
     void verify(const std::function<void(std::uint32_t uid, offset at, const std::string& what)>&
                     fault) const override
     {
-        std::shared_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         for (const auto& b : all_)
-            if (!crc_holds(b.bytes))
-                fault(b.partition_uid, b.base, "a batch's CRC does not hold");
+            if (!crc_holds(b.bytes)) fault(b.partition_uid, b.base, "a batch's CRC does not hold");
     }
 
     void begin_at(position first)
     {
-        std::unique_lock lock{mutex_};
+        std::lock_guard lock{mutex_};
         if (!all_.empty() && all_.front().position < first)
-            throw error{errc::invalid_argument,
-                        "the segment cannot begin at position " + std::to_string(first.value) +
-                            ": it has batches before that"};
+            throw error{errc::invalid_argument, "the segment cannot begin at position " +
+                                                    std::to_string(first.value) +
+                                                    ": it has batches before that"};
         first_ = first.value;
         end_   = std::max(end_, first);
     }
@@ -212,8 +212,7 @@ private:
     void must_be_writable() const
     {
         if (sealed_)
-            throw error{errc::invalid_argument,
-                        "the segment is sealed: append to a new segment"};
+            throw error{errc::invalid_argument, "the segment is sealed: append to a new segment"};
     }
 
     const places* of(std::uint32_t uid) const
@@ -257,7 +256,8 @@ private:
     const std::string   path_;
     const std::uint64_t bytes_max_;
 
-    mutable std::shared_mutex                 mutex_;  // guards all below
+    // Not a shared_mutex: its readers, when they keep coming, keep the one who appends waiting.
+    mutable std::mutex                        mutex_;  // guards all below
     std::int64_t                              first_ = -1;
     position                                  end_;
     bool                                      sealed_ = false;

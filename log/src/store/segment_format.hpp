@@ -76,13 +76,13 @@ std::uint32_t floor_of(std::uint32_t n, std::uint64_t wanted, const At& at) noex
     if (n == 1) return 0;
     const std::uint64_t last = at(n - 1);
     if (wanted >= last) return n - 1;
+    if (n == 2) return 0;
 
     // Invariant: at(low) <= wanted < at(high).
     std::uint32_t low = 0, high = n - 1;
-    const auto    guess = static_cast<std::uint32_t>(static_cast<double>(wanted) *
-                                                  static_cast<double>(n - 1) /
-                                                  static_cast<double>(last));
-    std::uint32_t look  = std::clamp<std::uint32_t>(guess, 1, n - 2);
+    const auto    guess = static_cast<std::uint32_t>(
+        static_cast<double>(wanted) * static_cast<double>(n - 1) / static_cast<double>(last));
+    std::uint32_t look = std::clamp<std::uint32_t>(guess, 1, n - 2);
     for (std::uint32_t step = 1; low + 1 < high; step *= 2) {
         if (at(look) <= wanted) {
             low = look;
@@ -95,7 +95,7 @@ std::uint32_t floor_of(std::uint32_t n, std::uint64_t wanted, const At& at) noex
         }
     }
     while (low + 1 < high) {
-        const auto middle = low + (high - low) / 2;
+        const auto middle                   = low + (high - low) / 2;
         (at(middle) <= wanted ? low : high) = middle;
     }
     return low;
@@ -149,8 +149,7 @@ inline void write_envelope(char* at, std::uint32_t uid, const envelope& e) noexc
     store_little<std::int64_t>(at + 8, e.position.value);
     store_little<std::int64_t>(at + 16, e.previous_offset);
     store_little<std::int64_t>(at + 24, e.previous_position);
-    store_little<std::uint32_t>(
-        at, crc32c({at + 4, envelope_bytes - 4 + batch_header_bytes}, uid));
+    store_little<std::uint32_t>(at, crc32c({at + 4, envelope_bytes - 4 + batch_header_bytes}, uid));
 }
 
 /// A batch as it lies in a run, its envelope checked, its own CRC not yet.
@@ -315,11 +314,11 @@ public:
     /// The last entry with a position <= p. REQUIRES: first() <= p.
     std::size_t floor(position p) const noexcept
     {
-        return floor_of(static_cast<std::uint32_t>(count()),
-                        static_cast<std::uint64_t>(p - first_), [this](std::uint32_t i) {
-                            return load_little<std::uint32_t>(value_.data() +
-                                                              block_entry_bytes * i);
-                        });
+        return floor_of(
+            static_cast<std::uint32_t>(count()), static_cast<std::uint64_t>(p - first_),
+            [this](std::uint32_t i) {
+                return load_little<std::uint32_t>(value_.data() + block_entry_bytes * i);
+            });
     }
 
 private:
@@ -329,7 +328,8 @@ private:
 
 // ---- "partitions" and "meta". --------------------------------------------------------------
 
-inline key_bytes<partition_record_bytes> encode(std::uint32_t uid, const partition_slice& s) noexcept
+inline key_bytes<partition_record_bytes> encode(std::uint32_t          uid,
+                                                const partition_slice& s) noexcept
 {
     key_bytes<partition_record_bytes> r;
     char* const                       at = r.bytes.data();

@@ -43,7 +43,7 @@ public:
     void update(const std::vector<entry>& changed) noexcept
     {
         for (const auto& c : changed) {
-            const auto at = lower_bound(c.first);
+            const auto at                                                    = lower_bound(c.first);
             entries_[static_cast<std::size_t>(at - entries_.begin())].second = c.second;
         }
     }

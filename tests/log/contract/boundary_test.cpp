@@ -224,7 +224,7 @@ TEST_CASE_METHOD(every_log, "a condition beyond the head is refused as a mistake
             REQUIRE(r.has_error());
             CHECK(r.error().code == errc::condition_beyond_head);
             check_complete({r.error().code, r.error().what},
-                           {std::to_string(after.value), std::to_string(end.value - 1)});
+                           {std::to_string(after.value), std::to_string(end.value)});
         }
     }
     CHECK(attempt(when(query::all(), end - 1)).has_value());
@@ -312,6 +312,23 @@ TEST_CASE_METHOD(every_log, "an empty tag is refused, whoever says it")
     CHECK(complaint_of([&] { return log().read_query_backwards(q); }) == errc::empty_tag);
     CHECK(complaint_of([&] { return log().last_match(q); }) == errc::empty_tag);
     CHECK(complaint_of([&] { return append(when(q, std::nullopt)); }) == errc::empty_tag);
+    CHECK(rows(reading().read_all()).empty());
+}
+
+TEST_CASE_METHOD(every_log, "an empty type, and an empty command id, are refused")
+{
+    topic("notes");
+    const query q{{of_types({"a", ""})}};
+    for (const complaint& c :
+         {complaint_of([&] { return log().read_query(q); }),
+          complaint_of([&] { return append(when(q, std::nullopt)); }),
+          complaint_of([&] {
+              return append(
+                  append_request{.records = {event("notes", no_key, "v")}, .command_id = ""});
+          })}) {
+        CHECK(c == errc::invalid_argument);
+        check_complete(c, {"empty"});
+    }
     CHECK(rows(reading().read_all()).empty());
 }
 

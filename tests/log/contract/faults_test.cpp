@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include <fcntl.h>
 #include <sched.h>
@@ -89,6 +91,84 @@ TEST_CASE_METHOD(a_log_on_disk, "after a flush that failed nothing is acknowledg
     CHECK_FALSE(log().statistics().failed);
     CHECK(text(log().read_all()) == "0 1 2 3 4 5 6 7 8 9");
     CHECK(append("orders", "k", "again").records[0].version == version{10});
+}
+
+namespace {
+
+/// The files of a running log with unmerged appends of 0 … 9, as a crash leaves them; and in its
+/// journal the places where groups begin.
+struct a_crashed_log : a_log_on_disk
+{
+    a_crashed_log()
+    {
+        options.merge_interval = 1h;
+        topic("orders");
+        log().merge();
+        for (int i = 0; i < 10; ++i) append("orders", "k", std::to_string(i));
+        fs::copy(data(), copy, fs::copy_options::recursive);
+        for (const auto& entry : fs::directory_iterator{copy / "journal"}) {
+            std::ifstream     in{entry.path(), std::ios::binary};
+            std::stringstream all;
+            all << in.rdbuf();
+            const std::string        text = all.str();
+            std::vector<std::size_t> at;
+            for (auto g = text.find("CAIRNGRP"); g != std::string::npos;
+                 g      = text.find("CAIRNGRP", g + 1))
+                at.push_back(g);
+            if (at.size() < 10) continue;
+            file   = entry.path();
+            bytes  = text;
+            groups = at;
+        }
+        REQUIRE(groups.size() >= 10);
+    }
+
+    /// Opens the copy with one bit of its journal changed; what it holds then.
+    std::string opened_with_flipped(std::size_t at)
+    {
+        std::string bad = bytes;
+        bad[at]         = static_cast<char>(bad[at] ^ 32);
+        return opened_with(bad);
+    }
+    std::string opened_with(const std::string& bad)
+    {
+        std::ofstream{file, std::ios::binary} << bad;
+        log_options how = options;
+        how.on_event    = [this](const std::string& line) { said += line + '\n'; };
+        commit_log other = commit_log::open(copy.string(), how);
+        return text(other.read_all());
+    }
+
+    fs::path                 copy = directory() / "copy", file;
+    std::string              bytes, said;
+    std::vector<std::size_t> groups;
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(a_crashed_log, "what was torn at the journal's end was not acknowledged, and is "
+                                "cut off")
+{
+    // A disk writes whole sectors: the last group's did not come to be.
+    std::string torn = bytes;
+    torn.replace(groups.back(), 512, 512, '\0');
+    CHECK(opened_with(torn) == "0 1 2 3 4 5 6 7 8");
+}
+
+TEST_CASE_METHOD(a_crashed_log, "a flipped bit in the last group is damage, and no torn end")
+{
+    const complaint c = complaint_of([&] { return opened_with_flipped(groups.back() + 40); });
+    CHECK(c == errc::damaged_journal);
+}
+
+TEST_CASE_METHOD(a_crashed_log, "damage in the middle of the journal is no torn end: it is refused")
+{
+    const complaint c = complaint_of([&] { return opened_with_flipped(groups[5] + 40); });
+    CHECK(c == errc::damaged_journal);
+    check_complete(c, {file.string(), std::to_string(groups[5])});
+    // It was left as it was: with the byte put right, all is there.
+    const std::size_t harmless = bytes.size() - 1;  // zeros behind the last group
+    CHECK(opened_with_flipped(harmless) == "0 1 2 3 4 5 6 7 8 9");
 }
 
 TEST_CASE("child: appends on a small disk", "[.child]")

@@ -126,10 +126,11 @@ TEST_CASE_METHOD(groups_fixture, "a commit is made whole or not at all")
     CHECK(c == errc::partition_out_of_range);
     check_complete(c, {"orders", "2"});
     c = tried(at("orders", 1, -1));
-    CHECK(c == errc::invalid_argument);
+    CHECK(c == errc::offset_out_of_range);
+    check_complete(c, {"orders", "-1"});
     c = tried(at("orders", 1, 0, std::string(4097, 'm')));
     CHECK(c == errc::invalid_argument);
-    check_complete(c, {"4,096"});
+    check_complete(c, {"4096"});
     CHECK(committed("billing") == "orders-0=3");
     commit("billing", {at("orders", 1, 0, std::string(4096, 'm'))});
     CHECK(committed("billing") == "orders-0=3 orders-1=0");
@@ -261,7 +262,7 @@ TEST_CASE_METHOD(groups_fixture, "a reset takes in the topics and partitions tha
     commit("g", {at("orders", 0, 5)});
     const group_names notes{"notes"}, orders{"orders"}, nope{"nope"};
     CHECK(where(log().groups().reset("g", notes, reset_to::earliest{}, true)) ==
-          "notes-0=0/0 lag 0, orders-0=0/10 lag 10");
+          "notes-0=0/0 lag 0");
     CHECK(where(log().groups().reset("g", orders, reset_to::latest{}, false)) ==
           "orders-0=10/10 lag 0, orders-1=1/1 lag 0");
     CHECK(committed("g") == "orders-0=10 orders-1=1");

@@ -79,7 +79,6 @@ TEST_CASE_METHOD(every_log, "a command that is repeated is answered with its fir
     repeat();
     CHECK(text(reading().read_stream({"orders", "o-1"})) == "a later");
     CHECK(text(log().read_stream({"invoices", "i-1"})) == "b");
-    CHECK(log().statistics().repeated >= 1);
 }
 
 TEST_CASE_METHOD(every_log, "a repeat is recognised before its conditions are looked at")
@@ -236,7 +235,7 @@ TEST_CASE_METHOD(every_log, "a gap in a producer's sequence is refused, and noth
     for (const std::int32_t wrong : {3, 4, 100, last_sequence}) {
         const complaint c = complaint_of([&] { return append_batch("orders", 0, p.batch(wrong)); });
         CHECK(c == errc::out_of_order_sequence);
-        check_complete(c, {"7", std::to_string(wrong), "2"});
+        check_complete(c, {"7", std::to_string(wrong), "sequence 1"});
     }
     // Half of what is there, and half of what is not, is no repeat.
     CHECK(complaint_of([&] { return append_batch("orders", 0, p.batch(1, 2)); }) ==
@@ -386,6 +385,26 @@ TEST_CASE_METHOD(every_log, "a client's batch is stored as it came, but for base
     CHECK(view->base_offset() == offset{1});
 }
 
+TEST_CASE_METHOD(every_log, "a batch is there whole or not at all")
+{
+    topic("orders");
+    std::vector<append_record> records;
+    for (int i = 0; i < 50; ++i) records.push_back(event("", "k", std::to_string(i)));
+    const std::string whole = kafka_batch(records);
+    append_batch("orders", 0, whole);
+    for (const std::size_t cut : {std::size_t{1}, std::size_t{30}, whole.size() - 70}) {
+        std::string half = whole.substr(0, whole.size() - cut);
+        put(half, 8, static_cast<std::int32_t>(half.size() - 12));
+        CHECK_THROWS_AS(append_batch("orders", 0, resealed(half)), error);
+    }
+    reading();
+    CHECK(log().stream_version({"orders", "k"}) == version{50});
+    CHECK(log().partition("orders", 0).end_offset() == offset{50});
+    // A reader in its middle gets its first half no less for that.
+    CHECK(rows(log().partition("orders", 0).read(offset{20})).size() == 30);
+    CHECK(rows(log().partition("orders", 0).read_backwards(offset{20})).size() == 21);
+}
+
 TEST_CASE_METHOD(every_log, "compressed batches are indexed, and stay compressed")
 {
     topic("orders", 5);
@@ -461,7 +480,7 @@ TEST_CASE_METHOD(every_log, "bytes that are no batch are refused, and nothing is
     std::vector<refused> all = {
         {"nothing", "", errc::corrupt_batch},
         {"text", "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" + std::string(60, ' '),
-         errc::corrupt_batch},
+         errc::bad_magic},
         {"half a header", good.substr(0, 60), errc::corrupt_batch},
         {"half a batch", good.substr(0, good.size() - 1), errc::corrupt_batch},
         {"a byte too many", good + "x", errc::corrupt_batch},
@@ -511,7 +530,7 @@ TEST_CASE_METHOD(every_log, "bytes that are no batch are refused, and nothing is
 TEST_CASE_METHOD(plain_log, "a batch that unpacks to very much more is refused")
 {
     topic("orders");
-    const std::string bomb(48 << 20, '\0');
+    const std::string bomb(65 << 20, '\0');
     for (const codec c : {codec::gzip, codec::zstd, codec::lz4}) {
         const std::string batch = kafka_batch({event("", "k", bomb)}, {.codec = c});
         if (batch.size() > 1'000'000) continue;

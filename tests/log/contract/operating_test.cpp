@@ -152,8 +152,12 @@ TEST_CASE_METHOD(a_log_on_disk, "a directory that may not be written is said to 
         fs::permissions(entry, fs::perms::owner_all);
 }
 
-TEST_CASE_METHOD(every_log_on_disk, "a log that was not closed is as it was")
+TEST_CASE_METHOD(every_log_on_disk, "acknowledged means on disk: a log that was not closed is as "
+                                    "it was")
 {
+    // Nothing may move while the files are copied, which takes a moment.
+    options.merge_interval = std::chrono::hours{1};
+    options.merge_bytes    = 1 << 30;
     topic("orders", 2);
     for (int i = 0; i < 25; ++i)
         append({event("orders", "k", std::to_string(i)), event("orders", no_key, "x").in(1)});
@@ -165,6 +169,35 @@ TEST_CASE_METHOD(every_log_on_disk, "a log that was not closed is as it was")
     CHECK((everything(other) == before));
     CHECK(other.stream_version({"orders", "k"}) == version{25});
     CHECK(other.end_position() == log().end_position());
+}
+
+TEST_CASE_METHOD(a_filled_log, "everything durable is a record; all other state is a fold of the "
+                               "log")
+{
+    append_batch("notes", 0, producer{.id = 7}.batch(0, 2));
+    const auto seen = [&] {
+        std::ostringstream all;
+        for (const std::string& t : log().topics(true)) {
+            const topic_description d = log().describe_topic(t);
+            all << t << " of " << d.partitions.size();
+            for (const auto& [name, value] : d.config.entries()) all << ' ' << value;
+            for (const partition_description& p : d.partitions) all << ' ' << p.end;
+            all << '\n';
+        }
+        for (const committed_offset& c : log().groups().fetch("billing"))
+            all << c.at << ' ' << c.offset << ' ' << c.committed_at << '\n';
+        for (const row& r : everything(log())) all << r << '\n';
+        all << log().stream_version({"orders", "o-1"}) << ' '
+            << log().last_match({{of_types({"T"})}})->value << ' '
+            << log().append(command).first << ' '
+            << log().partition("notes", 0).append_batch(producer{.id = 7}.batch(0, 2)).first;
+        return all.str();
+    };
+    const std::string before = seen();
+    for (int i = 0; i < 2; ++i) {
+        reopen_without_index();
+        CHECK((seen() == before));
+    }
 }
 
 // ---- A second process. -----------------------------------------------------------------------
@@ -277,7 +310,6 @@ TEST_CASE_METHOD(a_filled_log, "a log is opened read-only alone, and is only rea
         [&] { log().groups().commit("billing", {{.at = {"orders", 1}, .offset = offset{2}}}); },
         [&] { log().groups().set_generation("billing", 1); },
         [&] { log().groups().remove("billing"); },
-        [&] { log().merge(); },
         [&] { log().roll_segment(); },
         [&] { log().clean(); },
     };
@@ -466,6 +498,19 @@ TEST_CASE_METHOD(a_filled_log, "a copy goes into an empty or new directory only"
     CHECK(std::distance(fs::directory_iterator{letters}, {}) == 1);
 }
 
+TEST_CASE("a log in memory has nothing on disk to copy")
+{
+    commit_log      log = commit_log::in_memory();
+    const complaint c   = complaint_of([&] {
+        log.backup("anywhere");
+        return 0;
+    });
+    CHECK(c == errc::invalid_argument);
+    CHECK(c.says("memory"));
+    CHECK(log.directory() == "");
+    CHECK_FALSE(fs::exists("anywhere"));
+}
+
 // ---- Verifying. ------------------------------------------------------------------------------
 
 TEST_CASE_METHOD(a_filled_log, "verify() finds nothing wrong with a log that is well")
@@ -506,8 +551,8 @@ TEST_CASE_METHOD(every_log_on_disk, "verify() finds nothing wrong with a log tha
     CHECK(r.ok());
 }
 
-TEST_CASE_METHOD(a_filled_log, "verify() says topic, partition and offset of a flipped bit, and "
-                               "reading serves none")
+TEST_CASE_METHOD(a_filled_log, "what is served has passed its checksum; verify() says topic, "
+                               "partition and offset of a flipped bit")
 {
     // A value that is found nowhere else in the files.
     const std::string mark = "a value that is looked for";
@@ -519,10 +564,12 @@ TEST_CASE_METHOD(a_filled_log, "verify() says topic, partition and offset of a f
     int found = 0;
     for (const auto& entry : fs::directory_iterator{fs::path{data()} / "log"}) {
         std::string bytes = bytes_of(entry);
-        const auto  at    = bytes.find(mark);
+        auto        at    = bytes.find(mark);
         if (at == std::string::npos) continue;
         ++found;
-        bytes[at + 5] = static_cast<char>(bytes[at + 5] ^ 4);
+        // Wherever it stands: a page that LMDB has given up still has a copy of it.
+        for (; at != std::string::npos; at = bytes.find(mark, at + 1))
+            bytes[at + 5] = static_cast<char>(bytes[at + 5] ^ 4);
         write_file(entry, bytes);
     }
     REQUIRE(found == 1);
@@ -683,18 +730,15 @@ TEST_CASE_METHOD(every_log_on_disk, "long work says how far it is")
 {
     topic("orders", 2);
     for (int i = 0; i < 20; ++i) append("orders", "k", "v");
-    std::atomic<int>           told = 0;
-    std::vector<std::string>   lines;
-    std::mutex                 mutex;
+    std::atomic<int> told = 0, wrong = 0;
     options.on_progress = [&](const progress& p) {
-        if (!p.what.empty() && (p.total == 0 || p.done <= p.total)) ++told;
+        ++told;
+        if (p.what.empty() || (p.total != 0 && p.done > p.total)) ++wrong;
     };
-    options.on_event = [&](const std::string& line) {
-        const std::lock_guard lock{mutex};
-        lines.push_back(line);
-    };
+    options.index_entries_in_memory = 1;  // so that rebuilding counts as long
     reopen_without_index();
     CHECK(told > 0);
+    CHECK(wrong == 0);
     CHECK(log().stream_version({"orders", "k"}) == version{20});
     close();
 }

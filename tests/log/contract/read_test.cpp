@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <future>
+#include <algorithm>
 #include <numeric>
 
 using namespace contract;
@@ -178,23 +179,25 @@ TEST_CASE_METHOD(every_log, "a fetch gets whole batches, from the one that holds
             CHECK(one[0].base <= offset{from});
             CHECK(one[0].end > offset{from});
         }
-        const std::vector<stored_batch> all = p.read_batches(offset{from}, 1 << 20);
-        offset                          next = all.at(0).base;
-        CHECK(next == offset{from / 3 * 3});
-        for (const stored_batch& b : all) {
-            CHECK(b.base == next);
-            const auto view = batch_view::parse(b.bytes);
-            REQUIRE(view);
-            CHECK(view->base_offset() == b.base);
-            CHECK(view->bytes().size() == b.bytes.size());
-            CHECK(b.end == b.base + view->last_offset_delta() + 1);
-            next = b.end;
+        // (One call may end where a segment ends; whoever fetches asks again.)
+        offset next{from / 3 * 3};
+        while (next < offset{24}) {
+            const std::vector<stored_batch> some =
+                p.read_batches(std::max(next, offset{from}), 1 << 20);
+            REQUIRE_FALSE(some.empty());
+            for (const stored_batch& b : some) {
+                CHECK(b.base == next);
+                const auto view = batch_view::parse(b.bytes);
+                REQUIRE(view);
+                CHECK(view->base_offset() == b.base);
+                CHECK(view->bytes().size() == b.bytes.size());
+                CHECK(b.end == b.base + view->last_offset_delta() + 1);
+                next = b.end;
+            }
         }
         CHECK(next == offset{24});
     }
-    const std::vector<stored_batch> some = p.read_batches(offset{0}, 700);
-    CHECK(some.size() > 1);
-    CHECK(some.size() < 8);
+    CHECK(p.read_batches(offset{0}, 700).size() < 8);
     CHECK(p.read_batches(offset{24}, 1 << 20).empty());
     CHECK(complaint_of([&] { return p.read_batches(offset{25}, 1); }) ==
           errc::offset_out_of_range);
@@ -208,9 +211,9 @@ TEST_CASE_METHOD(every_log, "a stored batch keeps its bytes while it is held, wh
     append_batch("orders", 0, kafka_batch({event("", "k", "small")}));
     append_batch("orders", 0, kafka_batch({event("", "k", large)}));
     reading();
-    const std::vector<stored_batch> held =
-        log().partition("orders", 0).read_batches(offset{0}, 1 << 20);
-    REQUIRE(held.size() == 2);
+    const partition           here = log().partition("orders", 0);
+    std::vector<stored_batch> held;
+    for (const offset at : {offset{0}, offset{1}}) held.push_back(here.read_batches(at, 1)[0]);
     const std::string was[2] = {std::string{held[0].bytes}, std::string{held[1].bytes}};
     for (int i = 0; i < 5; ++i) {
         append("orders", "k", std::string(3000, 'z'));
@@ -375,7 +378,8 @@ TEST_CASE_METHOD(sixty_records, "wait() sees what is new also before the range w
     CHECK(text(r) == "57 60");
 }
 
-TEST_CASE_METHOD(plain_log, "wait() is woken by the commit")
+TEST_CASE_METHOD(plain_log, "wait() blocks without polling; a record is seen at the first wait() "
+                            "after its commit")
 {
     topic("orders", 2);
     topic("notes", 1);
@@ -414,7 +418,7 @@ TEST_CASE_METHOD(plain_log, "a wait() is not ended by records that are none of i
     topic("more");
     log().groups().commit("g", {{.at = {"orders", 0}, .offset = offset{1}}});
     record_range all = log().read_all(log().end_position());
-    topic("yet more");
+    topic("yet.more");
     CHECK_FALSE(stream.wait(past));
     CHECK_FALSE(tagged.wait(past));
     CHECK_FALSE(other.wait(past));
@@ -574,19 +578,18 @@ TEST_CASE_METHOD(sixty_records, "a reader that stops reading delays nobody")
 
 // ---- wait_for. -------------------------------------------------------------------------------
 
-TEST_CASE_METHOD(plain_log, "wait_for() waits for what is before a position")
+TEST_CASE_METHOD(plain_log, "wait_for() waits for a position and all before it")
 {
     topic("orders");
     const receipt r = append("orders", "k", "a");
     CHECK(log().wait_for(position{0}, past));
     CHECK(log().wait_for(r.last(), past));
-    CHECK(log().wait_for(r.last().next(), past));
-    CHECK_FALSE(log().wait_for(r.last().next() + 1, past));
+    CHECK_FALSE(log().wait_for(r.last().next(), past));
 
     std::promise<void> about_to_wait;
     auto               waiter = std::async(std::launch::async, [&] {
         about_to_wait.set_value();
-        return log().wait_for(r.last() + 3, std::chrono::steady_clock::now() + whenever);
+        return log().wait_for(r.last() + 2, std::chrono::steady_clock::now() + whenever);
     });
     about_to_wait.get_future().wait();
     append("orders", "k", "b");

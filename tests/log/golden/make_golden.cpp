@@ -245,6 +245,7 @@ std::vector<std::string> capture(const golden& g)
     auto* const conf = rd_kafka_conf_new();
     set(conf, "test.mock.num.brokers", "1");
     set(conf, "client.id", "golden");
+    set(conf, "log_level", "4");  // not that the cluster is a mock, for each
     set(conf, "compression.codec", cairn::testing::golden_codec_name(g.codec));
     set(conf, "linger.ms", "500");  // all records are there before the first is sent
     set(conf, "message.max.bytes", "10000000");

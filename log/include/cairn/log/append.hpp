@@ -41,7 +41,14 @@ public:
     static constexpr expected_version no_stream() noexcept { return expected_version{0}; }
 
     /// The stream has exactly that many records. exactly(0) is no_stream().
-    static constexpr expected_version exactly(version v) { return expected_version{v.value}; }
+    /// REQUIRES: v >= 0, else invalid_argument is thrown.
+    static constexpr expected_version exactly(version v)
+    {
+        if (v.value < 0)
+            throw error{errc::invalid_argument,
+                        "a stream cannot have fewer than no records: expect a version from 0 on"};
+        return expected_version{v.value};
+    }
 
     constexpr bool is_any() const noexcept { return code_ == -3; }
     constexpr bool accepts(version found) const noexcept
@@ -69,12 +76,12 @@ struct query
 {
     struct item
     {
-        std::vector<std::string> types;
-        std::vector<std::string> tags;
+        std::vector<std::string> types{};
+        std::vector<std::string> tags{};
 
         friend bool operator==(const item&, const item&) = default;
     };
-    std::vector<item> items;
+    std::vector<item> items{};
 
     static query all() { return query{{item{}}}; }
 
@@ -87,7 +94,7 @@ struct query
 struct boundary
 {
     query                   matching;
-    std::optional<position> after;
+    std::optional<position> after{};
 };
 
 struct stream_condition
@@ -96,25 +103,27 @@ struct stream_condition
     expected_version expected;
 };
 
-/// One record of an append, and where it goes: the topic's partitioner chooses the partition
-/// unless one is named. A key makes it a record of the stream of that key.
+/// One record of an append, and where it goes: the log's partitioner chooses the partition
+/// unless one is named. A key makes it a record of the stream of that key in that partition; read
+/// and expected by topic and key is the one in the partition that the partitioner chooses.
 struct append_record
 {
     std::string                 topic;
-    cairn::record               record;
-    std::optional<std::int32_t> partition;
+    cairn::record               record{};
+    std::optional<std::int32_t> partition{};
 };
 
 /// All of it is recorded, in this order and at adjacent positions, or nothing is.
 struct append_request
 {
-    std::vector<append_record>    records;
-    std::vector<stream_condition> expect;      ///< each must hold
-    std::vector<boundary>         boundaries;  ///< each must hold
-    /// With it, a repeat is answered with the receipt of the first, also after a restart. It is
+    std::vector<append_record>    records{};
+    std::vector<stream_condition> expect{};      ///< each must hold
+    std::vector<boundary>         boundaries{};  ///< each must hold
+    /// With it, a repeat is answered with the receipt of the first, also after a restart (or with
+    /// command_reused, where retention has removed its records since; nothing is recorded). It is
     /// stored in each record as the header ce_commandid. A repeat need not carry the same
     /// records: the id alone says that it is one.
-    std::optional<std::string> command_id;
+    std::optional<std::string> command_id{};
 };
 
 /// Where one record of an append went.
@@ -122,7 +131,7 @@ struct placement
 {
     topic_partition at;
     cairn::offset   offset;
-    cairn::version  version{-1};  ///< in its stream; -1: it has no key, or the topic is compacted away
+    cairn::version  version{-1};  ///< in its stream; -1: it has no key
 
     friend bool operator==(const placement&, const placement&) = default;
 };

@@ -186,7 +186,7 @@ public:
     /// The newest position that matches; nullopt where none does.
     std::optional<position> last_match(const query& q) const;
 
-    /// Blocks until everything before `p` is committed; false at the deadline.
+    /// Blocks until the record at `p` is committed, and all before it; false at the deadline.
     bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const;
 
     // ---- Groups. -------------------------------------------------------------------------
@@ -196,6 +196,7 @@ public:
     // ---- Operating. ----------------------------------------------------------------------
 
     /// Merges what is in the journal, now; returns when it is in the segments and the index.
+    /// Read-only: looks for what was merged meanwhile.
     void merge();
 
     /// Ends the active segment and begins a new one.

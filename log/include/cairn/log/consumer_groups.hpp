@@ -21,7 +21,7 @@ struct committed_offset
 {
     topic_partition at;
     cairn::offset   offset;            ///< the next to be read
-    std::string     metadata;          ///< what the group wrote beside it, at most 4,096 bytes
+    std::string     metadata{};        ///< what the group wrote beside it, at most 4,096 bytes
     std::int32_t    leader_epoch = -1;
     timestamp       committed_at{};
 };
@@ -77,8 +77,8 @@ public:
     /// Every partition that the group has committed in, and how far behind it is.
     std::vector<group_lag> lag(const std::string& group) const;
 
-    /// Where the group would be put, by partition (those it has committed in, and those of
-    /// `topics`); commits it unless `dry_run`.
+    /// Where the group would be put, by partition: those of `topics`, or those it has committed
+    /// in, where none is named; commits it unless `dry_run`.
     std::vector<group_lag> reset(const std::string& group, const std::vector<std::string>& topics,
                                  const reset_target& to, bool dry_run);
     /// The same for chosen partitions only.

@@ -25,9 +25,7 @@ enum class errc : int
     illegal_partition_count = 110,
     illegal_group         = 111,
     unknown_group         = 112,
-    group_not_empty       = 113,
     read_only             = 114,
-    stopped               = 115,
     internal_topic        = 116,
 
     // An append was refused because of what the log holds.

@@ -79,7 +79,9 @@ struct topic_partition
 };
 
 /// A stream is the records of one key in one partition of a topic. The partition is found by
-/// the topic's partitioner, so topic and key name the stream.
+/// the log's partitioner, so topic and key name the stream. A Kafka client that is to write to
+/// the same streams must partition as Java's do, by murmur2 (librdkafka and kcat: set
+/// `partitioner=murmur2_random`).
 struct stream_id
 {
     std::string topic;

@@ -80,7 +80,8 @@ public:
     record_range read_backwards(offset from) const;
 
     /// Whole batches from the one that holds `from`, at least one where there is any, then until
-    /// about `max_bytes`: what a fetch answers. Checked against their CRC, not unpacked.
+    /// about `max_bytes` (or the end of a segment): what a fetch answers. Checked against their
+    /// CRC, not unpacked.
     std::vector<stored_batch> read_batches(offset from, std::size_t max_bytes) const;
 
     /// The first record whose time is >= t: its offset and time; nullopt where there is none.

@@ -120,10 +120,10 @@ struct record_view
 /// A record to be written. It owns its bytes.
 struct record
 {
-    std::optional<std::string>      key;
-    std::optional<std::string>      value;
-    std::vector<header>             headers;
-    std::optional<cairn::timestamp> timestamp;  ///< none: the time of the append
+    std::optional<std::string>      key{};
+    std::optional<std::string>      value{};
+    std::vector<header>             headers{};
+    std::optional<cairn::timestamp> timestamp{};  ///< none: the time of the append
 };
 
 }  // namespace cairn

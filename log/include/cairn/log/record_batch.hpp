@@ -84,6 +84,10 @@ public:
     bool          is_log_append_time() const noexcept;
     bool          is_transactional() const noexcept;
     bool          is_control() const noexcept;
+
+    /// When the tombstones in it may go. Compaction sets it (KIP-534); the base timestamp holds
+    /// it, which is why it costs no byte.
+    std::optional<timestamp> delete_horizon() const noexcept;
     std::int32_t  last_offset_delta() const noexcept;
     timestamp     base_timestamp() const noexcept;
     timestamp     max_timestamp() const noexcept;
@@ -204,6 +208,7 @@ public:
         bool         control         = false;
         bool         log_append_time = false;  ///< maxTimestamp is `log_time` for all
         timestamp    log_time{};
+        std::optional<timestamp> delete_horizon{};  ///< see batch_view::delete_horizon()
     };
 
     void start() { start(options{}); }

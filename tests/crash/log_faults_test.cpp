@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Nth system call fails, the Nth allocation fails: what was acknowledged is there afterwards,
+// nothing hangs, nothing dies, and after a failed flush nothing is acknowledged any more.
+#include "faults.hpp"
+#include "log_workload.hpp"
+#include "temporary_directory.hpp"
+
+#include <cairn/log/commit_log.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <iostream>
+#include <new>
+
+// ---- Allocations that fail. --------------------------------------------------------------------
+
+namespace {
+
+std::atomic<long> allocations_left{-1};  // -1: all succeed
+
+bool allocation_fails() noexcept
+{
+    if (allocations_left.load(std::memory_order_relaxed) < 0) return false;
+    return allocations_left.fetch_sub(1) == 1;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes)
+{
+    if (allocation_fails()) throw std::bad_alloc{};
+    if (void* p = std::malloc(bytes ? bytes : 1)) return p;
+    throw std::bad_alloc{};
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept
+{
+    return allocation_fails() ? nullptr : std::malloc(bytes ? bytes : 1);
+}
+void* operator new[](std::size_t bytes)
+{
+    return operator new(bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t& n) noexcept
+{
+    return operator new(bytes, n);
+}
+void operator delete(void* p) noexcept
+{
+    std::free(p);
+}
+void operator delete(void* p, std::size_t) noexcept
+{
+    std::free(p);
+}
+void operator delete(void* p, const std::nothrow_t&) noexcept
+{
+    std::free(p);
+}
+void operator delete[](void* p) noexcept
+{
+    std::free(p);
+}
+void operator delete[](void* p, std::size_t) noexcept
+{
+    std::free(p);
+}
+
+using namespace cairn;
+using namespace cairn::testing;
+
+namespace {
+
+struct outcome
+{
+    int runs = 0, hit = 0;
+};
+
+/// Opens, appends, merges, rolls, cleans, reads; stops at the first error. Returns the position
+/// up to which it was told that all is recorded.
+position work_until_it_fails(log_workload& work, const std::string& directory, bool& failed)
+{
+    position told{0};
+    failed = false;
+    try {
+        auto log = commit_log::open(directory, log_workload::options());
+        log_workload::create_topics(log);
+        told = log.end_position();
+        for (int i = 1; i <= 24; ++i) {
+            told = work.append(log);
+            if (i % 6 == 0) log.merge();
+            if (i % 8 == 0) log.roll_segment();
+            if (i == 12) work.cut(log);
+            if (i == 16) log.clean();
+            if (i % 5 == 0)
+                for (const auto& r : log.read_all()) (void)r;
+        }
+    } catch (const cairn::error&) {
+        failed = true;
+    } catch (const std::bad_alloc&) {
+        failed = true;
+    }
+    return told;
+}
+
+std::string judge(const log_workload& work, const std::string& directory, position told)
+{
+    try {
+        auto     log = commit_log::open(directory, log_workload::options());
+        position end{};
+        auto     problem = work.judge(log, end);
+        if (!problem.empty()) return problem;
+        if (end < told)
+            return "the log ends at " + std::to_string(end.value) + ", acknowledged was " +
+                   std::to_string(told.value);
+        log.ensure_topic("kept", 4);
+        log.append({.records = {{"kept", {.key = "after", .value = "it"}}}});
+    } catch (const std::exception& e) {
+        return e.what();
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_CASE("every Nth system call failing loses nothing that was acknowledged")
+{
+    using call       = fault::call;
+    const bool thorough = std::getenv("CAIRN_LONG") != nullptr;
+    const int  most     = thorough ? 200 : 20;
+    outcome    total;
+    for (const auto where : {call::open, call::write, call::sync, call::resize, call::rename,
+                             call::remove, call::map, call::read}) {
+        for (const int error : {EIO, ENOSPC, EINTR, ENOMEM}) {
+            for (int nth = 1; nth <= most; ++nth) {
+                temporary_directory directory;
+                log_workload        work{static_cast<std::uint64_t>(nth)};
+                position            told{};
+                bool                failed = false;
+                int                 hits   = 0;
+                {
+                    fault f;
+                    f.where = where;
+                    f.error = error;
+                    f.nth   = nth;
+                    f.path  = directory.path();
+                    fault_injection injected{f};
+                    told = work_until_it_fails(work, directory / "data", failed);
+                    hits = injected.hits();
+                }
+                const auto problem = judge(work, directory / "data", told);
+                INFO("call " << static_cast<int>(where) << " errno " << error << " nth " << nth
+                             << (failed ? ", an error came out" : ""));
+                if (!problem.empty()) FAIL_CHECK(problem);
+                ++total.runs;
+                total.hit += hits > 0;
+                if (hits == 0) break;  // there are no more such calls
+            }
+        }
+    }
+    std::cout << total.runs << " runs, " << total.hit << " with a failed call, 0 lost\n";
+    CHECK(total.hit > 100);
+}
+
+TEST_CASE("after a flush that failed nothing is acknowledged, reading goes on, and reopening heals")
+{
+    temporary_directory directory;
+    log_workload        work{1};
+    auto                o = log_workload::options();
+    o.merge_interval      = std::chrono::hours{1};  // the journal's flush, not the merger's
+    o.merge_bytes         = 1 << 30;
+    position told{};
+    {
+        auto log = commit_log::open(directory / "data", o);
+        log_workload::create_topics(log);
+        for (int i = 0; i < 5; ++i) told = work.append(log);
+        {
+            fault f;
+            f.where = fault::call::sync;
+            f.error = EIO;
+            f.path  = "/journal/";
+            fault_injection injected{f};
+            REQUIRE_THROWS_AS(work.append(log), storage_error);
+            REQUIRE(injected.hits() == 1);
+        }
+        try {
+            work.append(log);
+            FAIL("an append was acknowledged after a failed flush");
+        } catch (const storage_error& e) {
+            CHECK(e.code() == errc::closed);
+            CHECK(std::string{e.what()}.find("open the log again") != std::string::npos);
+        }
+        CHECK(log.statistics().failed);
+        int n = 0;
+        for (const auto& r : log.read_all()) n += r.value.has_value();
+        CHECK(n > 0);
+    }
+    CHECK(judge(work, directory / "data", told).empty());
+}
+
+TEST_CASE("a full disk refuses appends, reading goes on, and appends resume without a restart")
+{
+    temporary_directory directory;
+    log_workload        work{1};
+    auto                log = commit_log::open(directory / "data", log_workload::options());
+    log_workload::create_topics(log);
+    position told{};
+    for (int i = 0; i < 5; ++i) told = work.append(log);
+    {
+        fault f;
+        f.where = fault::call::write;
+        f.error = ENOSPC;
+        f.count = -1;
+        f.path  = "/data/log/";  // the journal's files have their room already
+        fault_injection full{f};
+        int             refused = 0;
+        for (int i = 0; i < 400; ++i) {
+            try {
+                work.append(log);
+            } catch (const storage_error& e) {
+                CHECK(e.code() == errc::disk_full);
+                ++refused;
+            }
+        }
+        CHECK(refused > 0);
+        int n = 0;
+        for (const auto& r : log.read_all()) n += r.value.has_value();
+        CHECK(n > 0);
+    }
+    log.merge();  // as the merger does by itself a moment later
+    for (int i = 0; i < 5; ++i) told = work.append(log);
+    log.close();
+    CHECK(judge(work, directory / "data", told).empty());
+}
+
+TEST_CASE("every Nth allocation failing loses nothing that was acknowledged")
+{
+    const long most = std::getenv("CAIRN_LONG") ? 20'000 : 500;
+    int        runs = 0, hit = 0;
+    for (long nth = 1; nth <= most; nth += nth < 100 || std::getenv("CAIRN_LONG") ? 1 : 7) {
+        temporary_directory directory;
+        const auto          data  = directory / "data";
+        const auto          child = ::fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            // A death of the child, by a signal or std::terminate, is a failure of the test.
+            log_workload work{static_cast<std::uint64_t>(nth)};
+            bool         failed = false;
+            allocations_left    = nth;
+            const auto told     = work_until_it_fails(work, data, failed);
+            const bool reached  = allocations_left <= 0;
+            allocations_left    = -1;
+            const auto problem  = judge(work, data, told);
+            if (!problem.empty()) std::cerr << "allocation " << nth << ": " << problem << '\n';
+            ::_exit(!problem.empty() ? 1 : reached ? 3 : 0);
+        }
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        INFO("allocation " << nth << ", status " << status);
+        CHECK(WIFEXITED(status));
+        CHECK((WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3));
+        ++runs;
+        hit += WIFEXITED(status) && WEXITSTATUS(status) == 3;
+    }
+    std::cout << runs << " runs, " << hit << " with a failed allocation, 0 lost\n";
+    CHECK(hit > 0);
+}
