@@ -39,12 +39,12 @@ verdict check(const std::string& directory, const log_workload& work)
     return v;
 }
 
-recording run(log_workload& work, int appends)
+recording run(log_workload& work, int appends, const log_options& options)
 {
     temporary_directory directory;
     recorder            watch{directory.path()};
     {
-        auto log = commit_log::open(directory / "data", log_workload::options());
+        auto log = commit_log::open(directory / "data", options);
         log_workload::create_topics(log);
         watch.mark(log.end_position().value);
         for (int i = 1; i <= appends; ++i) {
@@ -64,8 +64,11 @@ recording run(log_workload& work, int appends)
 
 TEST_CASE("a log that acknowledges before its flush is caught losing what it acknowledged")
 {
-    log_workload        work{1};
-    const auto          r = run(work, 60);
+    log_workload work{1};
+    auto         options   = log_workload::options();
+    options.merge_interval = std::chrono::hours{1};  // the merger could be quicker than the cut
+    options.merge_bytes    = 1 << 20;
+    const auto          r  = run(work, 60, options);
     enumeration_options o;
     o.states    = 2'000;
     const auto  e = enumerate(r, from_environment(o), [&](const std::string& directory) {
@@ -83,7 +86,7 @@ TEST_CASE("acknowledged means on disk: no legal state after a power cut loses, i
     const auto seed = o.seed;
     INFO("CAIRN_CRASH_SEED=" << seed);
     log_workload work{seed};
-    const auto   r = run(work, 160);
+    const auto   r = run(work, 160, log_workload::options());
     const auto   e = enumerate(r, o, [&](const std::string& directory) {
         return check(directory + "/data", work);
     });

@@ -355,11 +355,11 @@ void show_index(const std::string& directory)
     w.little(4, "  offset of the last - of the first");
     w.little(4, "  where the record begins in its batch's payload");
     w.field(4, "  CRC-32C of the record");
-    heading("\ntypes and tags");
+    heading("\ntypes and tags, and the newest of the commit");
     w.to(1536);
     block();
     w.to(2048);
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < 3; ++i) {
         w.field(4, "entry: check");
         w.little(4, "  count");
         w.field(16, "  hash");

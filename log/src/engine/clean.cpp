@@ -35,6 +35,9 @@ std::uint64_t bytes_dead(const segment& body, std::uint32_t uid, const partition
     std::vector<placed_batch> oldest;
     body.read(uid, slice.first, {1, 1}, oldest);
     if (oldest.empty() || oldest.front().end_offset() > start) return 0;
+    if (const auto batch = batch_view::parse(oldest.front().bytes, nullptr, false);
+        batch && batch->record_count() == 0)
+        return 0;  // it holds a place, and was looked at before
     const auto part = static_cast<double>(start - slice.first) /
                       static_cast<double>(slice.end - slice.first);
     return static_cast<std::uint64_t>(part * static_cast<double>(slice.bytes));
@@ -66,9 +69,10 @@ void engine::run_cleaner()
     for (;;) {
         {
             std::unique_lock lock{threads_mutex_};
-            if (!threads_stop_)
-                cleaner_wakes_.wait_for(lock, options_.cleanup_interval);
+            cleaner_wakes_.wait_for(lock, options_.cleanup_interval,
+                                    [&] { return threads_stop_ || clean_soon_; });
             if (threads_stop_) return;
+            clean_soon_ = false;
         }
         try {
             clean_all(true);
@@ -264,8 +268,10 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
                     // It may have to go when its time is over, though nothing new comes.
                     const auto lag = of.topic->config.min_compaction_lag_ms;
                     if (c.now - r.timestamp < lag) again_at = std::min(again_at, r.timestamp + lag);
-                    if (!r.value && batch->delete_horizon())
-                        again_at = std::min(again_at, *batch->delete_horizon());
+                    if (!r.value)
+                        again_at = std::min(again_at,
+                                            batch->delete_horizon().value_or(
+                                                c.now + of.topic->config.delete_retention_ms));
                 }
             }
         }
@@ -382,13 +388,27 @@ std::uint64_t engine::rewrite(cleaning& c, const rewrite_plan& plan)
     return before > after ? before - after : 0;
 }
 
+/// Whether a batch of which no record stays must stay itself, empty: what a rebuild learns from it
+/// is nowhere else. It is where the partition ends, or what an idempotent producer sent last.
+bool engine::holds_place(const batch_view& batch, std::uint32_t uid, offset base,
+                         offset start) const
+{
+    const auto end = end_offset(uid);
+    if (start < end && base + (batch.last_offset_delta() + 1) == end) return true;
+    return with_state(
+        [&](const folded_state& s) { return s.producers.remembers(batch, uid, base); });
+}
+
 std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_batch& placed,
                                                     const partition_state& of, offset start,
                                                     batch_builder& builder, std::string& scratch)
 {
-    if (!of.topic || placed.end_offset() <= start) return std::nullopt;
-    if (!of.topic->config.cleanup_compact) return placed;  // a batch goes when all of it may
+    if (!of.topic) return std::nullopt;
     const auto batch = batch_view::parse(placed.bytes, nullptr, false);
+    const bool goes  = placed.end_offset() <= start;  // all of it, or nothing
+    if (goes && !holds_place(*batch, placed.partition_uid, placed.base, start))
+        return std::nullopt;
+    if (goes ? batch->record_count() == 0 : !of.topic->config.cleanup_compact) return placed;
     if (batch->is_control()) return placed;
     const auto payload = batch->unpack(scratch, unpack_bytes_max);
     if (!payload) return placed;
@@ -409,7 +429,8 @@ std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_ba
     const bool wants_horizon =
         tombstones && of.topic->config.cleanup_compact && !batch->delete_horizon();
     if (keep == all && !wants_horizon) return placed;
-    if (keep == 0) return std::nullopt;
+    if (keep == 0 && !holds_place(*batch, placed.partition_uid, placed.base, start))
+        return std::nullopt;
 
     batch_builder::options o;
     o.codec           = batch->codec();
@@ -426,6 +447,7 @@ std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_ba
         if (stays) builder.add(r, static_cast<std::int32_t>(r.offset - placed.base));
     });
     builder.set_last_offset_delta(batch->last_offset_delta());
+    if (keep == 0) builder.set_max_timestamp(batch->max_timestamp());
     auto bytes = std::make_shared<std::string>(builder.finish());
     patch_base_offset(bytes->data(), placed.base);
 

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 namespace cairn::detail {
 
@@ -254,9 +255,8 @@ void engine::prepare_records(pending_append& p)
     p.boundaries.clear();
     for (const auto& b : request.boundaries) {
         auto& prepared = p.boundaries.emplace_back();
-        prepared.query = terms_of(b.matching);
-        if (!matches_all(prepared.query))
-            index_->last_match(prepared.query, b.after, end(), &prepared.match);
+        prepared.query = terms_of_newest(b.matching);
+        index_->last_match(prepared.query, b.after, end(), &prepared.match);
     }
 }
 
@@ -419,29 +419,18 @@ receipt engine::repeated(position first, std::int64_t count, bool command) const
     return r;
 }
 
-std::optional<position> engine::newest_shown(std::optional<position> after) const
+/// A match of every record is looked up as a term of its own, which the newest of each commit has:
+/// the index remembers it also where retention has taken the record, or its topic was deleted.
+query_terms engine::terms_of_newest(const query& q) const
 {
-    // The log's own records may lie in between; most often the newest batch is the answer.
-    std::vector<placed_batch> batches;
-    for (auto next = end() - 1; next.value >= 0 && (!after || next > *after);) {
-        batches.clear();
-        if (read_all_backwards(next, {64 * 1024, 256}, batches) == 0) break;
-        for (const auto& b : batches) {
-            const auto of = partition_of(b.partition_uid);
-            const auto at = std::min(b.end_position() - 1, next);
-            if (of.topic && !of.topic->internal)
-                return !after || at > *after ? std::optional{at} : std::nullopt;
-            next = b.position - 1;
-        }
-    }
-    return std::nullopt;
+    auto terms = terms_of(q);
+    if (matches_all(terms)) terms.items = {{{}, {index_->hasher().any_record()}}};
+    return terms;
 }
 
 std::optional<position> engine::last_match(const query& q) const
 {
-    const auto terms = terms_of(q);
-    if (matches_all(terms)) return newest_shown(std::nullopt);
-    return index_->last_match(terms, std::nullopt, end());
+    return index_->last_match(terms_of_newest(q), std::nullopt, end());
 }
 
 // ---- The queue. -------------------------------------------------------------------------------
@@ -645,8 +634,24 @@ public:
         batches.push_back(std::move(placed));
     }
 
-    /// The newest position given here to a record that users see.
-    std::optional<position> newest_shown() const noexcept { return newest_shown_; }
+    /// Gives the newest record that users see the term that says so (see term_hasher).
+    void mark_newest()
+    {
+        if (!newest_ || newest_->marked) return;
+        auto& entries = seen.entries;
+        if (entries.empty() || entries.back().position != newest_->position) {
+            index_entry e;  // it left no trace of its own
+            e.position      = newest_->position;
+            e.partition_uid = newest_->uid;
+            e.offset        = newest_->at;
+            entries.push_back(e);
+        }
+        const auto of_record = entries.back().terms;
+        auto&      terms     = marks_.emplace_back(of_record.begin(), of_record.end());
+        terms.push_back(index_.hasher().any_record());
+        entries.back().terms = terms;
+        newest_->marked      = true;
+    }
 
     void close()
     {
@@ -707,8 +712,8 @@ private:
     {
         ++records;
         const auto at_position = next_ + (p.request ? 0 : &place - p.places.data());
-        if (!place.topic->internal) newest_shown_ = at_position;
         if (place.uid < first_free_uid) return;
+        newest_ = newest{at_position, place.uid, o};
         if (!place.stream && place.terms == 0 && !place.command) return;
         index_entry e;
         e.position      = at_position;
@@ -731,16 +736,24 @@ private:
     std::uint32_t                open_uid_ = 0;
     offset                       open_base_;
     position                     open_first_;
-    std::optional<position>      newest_shown_;
+
+    /// The newest record that users see.
+    struct newest
+    {
+        cairn::position position;
+        std::uint32_t   uid;
+        offset          at;
+        bool            marked = false;
+    };
+    std::optional<newest>         newest_;
+    std::deque<std::vector<term>> marks_;  // deque: entries point into them
 };
 
 namespace {
 
-/// `newest` is the position of the newest record that users see, above a position.
-template <class Newest>
 std::optional<refusal> conditions_fail(const append_request& request, pending_append& p,
                                        const class index& index, const overlay& seen,
-                                       position next, const Newest& newest)
+                                       position next)
 {
     for (std::size_t i = 0; i < request.expect.size(); ++i) {
         const auto& c       = request.expect[i];
@@ -763,10 +776,6 @@ std::optional<refusal> conditions_fail(const append_request& request, pending_ap
             return r;
         }
         std::optional<position> found;
-        if (matches_all(prepared.query)) {
-            found = newest(b.after);
-            prepared.query.items.clear();  // the index counts the log's own records too
-        }
         for (auto e = seen.entries.rbegin(); e != seen.entries.rend() && !found; ++e)
             if ((!b.after || e->position > *b.after) && matches(prepared.query, *e))
                 found = e->position;
@@ -888,12 +897,9 @@ void engine::commit(commit_group& group)
                         continue;
                     }
                 }
-                const auto newest = [&](std::optional<position> after) {
-                    const auto own = writer.newest_shown();
-                    return own && (!after || *own > *after) ? own : newest_shown(after);
-                };
+                if (!request.boundaries.empty()) writer.mark_newest();
                 if (auto refused = conditions_fail(request, *p, *index_, writer.seen,
-                                                   writer.next(), newest)) {
+                                                   writer.next())) {
                     p->refused = std::move(refused);
                     continue;
                 }
@@ -979,6 +985,7 @@ void engine::commit(commit_group& group)
             ++counters_.appends;
         }
         writer.close();
+        writer.mark_newest();
         if (writer.batches.empty()) return;
 
         if (journal_) {

@@ -114,9 +114,9 @@ public:
     /// The partition of a topic that holds the stream of a key, or would.
     std::int32_t locate(const topic_state& t, bytes_view key) const;
     query_terms  terms_of(const query& q) const;
+    query_terms  terms_of_newest(const query& q) const;  ///< for index::last_match()
 
-    /// The newest position > `after` of a record that users see; of one that matches.
-    std::optional<position> newest_shown(std::optional<position> after) const;
+    /// The newest position of a record that matches, or did before it was removed.
     std::optional<position> last_match(const query& q) const;
 
     const class index& index() const noexcept { return *index_; }
@@ -219,6 +219,8 @@ private:
     std::uint64_t superseded_bytes(cleaning& c, const segment_entry& s);
     rewrite_plan  plan_rewrite(cleaning& c);
     std::uint64_t rewrite(cleaning& c, const rewrite_plan& plan);
+    bool          holds_place(const batch_view& batch, std::uint32_t uid, offset base,
+                              offset start) const;
     std::optional<placed_batch> without_garbage(cleaning& c, const placed_batch& placed,
                                                 const partition_state& of, offset start,
                                                 batch_builder& builder, std::string& scratch);
@@ -275,10 +277,12 @@ private:
     std::mutex                 threads_mutex_;
     std::condition_variable    merger_wakes_, indexer_wakes_, cleaner_wakes_;
     bool                       threads_stop_ = false;
+    bool                       clean_soon_   = false;  ///< a topic was deleted
     std::atomic<std::uint64_t> unmerged_bytes_{0};
     std::mutex                 index_step_mutex_;  ///< one flush of the index at a time
     std::mutex                 topics_mutex_;      ///< one change of topics at a time
     std::mutex                 clean_mutex_;
+    std::mutex                 refresh_mutex_;     ///< read-only
 
     /// What compaction found when it last looked at a partition's part of a segment.
     struct compaction_mark

@@ -226,7 +226,8 @@ void engine::start_threads()
 {
     merger_  = std::thread{[this] { run_merger(); }};
     indexer_ = std::thread{[this] { run_indexer(); }};
-    cleaner_ = std::thread{[this] { run_cleaner(); }};
+    if (options_.cleanup_interval > options_.cleanup_interval.zero())
+        cleaner_ = std::thread{[this] { run_cleaner(); }};
 }
 
 void engine::stop_threads()

@@ -46,10 +46,12 @@ void fold_into_index(class index& into, const placed_batch& placed, position fro
                                           ": " + why.what + "; run `cairn verify`"};
     record_cursor     records{*batch, *payload, placed.position};
     std::vector<term> terms;
+    const auto        newest = placed.end_position() - 1;
     while (records.next()) {
         const auto& r = records.current();
         if (r.position < from) continue;
         terms.clear();
+        if (r.position == newest) terms.push_back(into.hasher().any_record());
         index_entry e;
         collect_terms(into.hasher(), r.headers, terms, e.command);
         if (r.key) e.stream = into.hasher().stream(placed.partition_uid, *r.key);
@@ -114,7 +116,7 @@ void engine::open()
                                       : directory_lock::try_keep_writers_out(directory_)) {
         // Nobody writes: what is acknowledged and not merged is ours to read.
         reload_segments();
-        for (const auto& s : *segments())
+        for (const auto list = segments(); const auto& s : *list)
             for (const auto& [uid, slice] : *s.summary)
                 ends_[uid] = std::max(ends_[uid], slice.end);
         if (!all_.empty()) catch_up(all_.back()->end());
@@ -146,7 +148,7 @@ void engine::open_segments()
     active_since_ = now();
     publish_segments();
     ends_.clear();
-    for (const auto& s : *segments())
+    for (const auto list = segments(); const auto& s : *list)
         for (const auto& [uid, slice] : *s.summary)
             ends_[uid] = std::max(ends_[uid], slice.end);
 }
@@ -191,7 +193,7 @@ void engine::catch_up(position to)
                                                 0, to - from))};
     const bool long_work = p.total > options_.index_entries_in_memory * 4;
 
-    for (const auto& s : *segments()) {
+    for (const auto list = segments(); const auto& s : *list) {
         if (s.end <= from) continue;
         // What a rewrite took out of the segment, its slice of the index still knows.
         if (index_->end() < s.end)
@@ -338,10 +340,10 @@ void engine::run_refresher()
 
 void engine::refresh()
 {
-    const std::lock_guard step{merge_step_mutex_};
-    all_ = store_->open_all();
-    publish_segments();
-    const auto merged = all_.empty() ? position{0} : all_.back()->end();
+    const std::lock_guard one_at_a_time{refresh_mutex_};
+    reload_segments();
+    const auto list   = segments();
+    const auto merged = list->empty() ? position{0} : list->back().end;
     if (merged <= end()) return;
     std::vector<placed_batch> trimmed;  // what was read from the journal once
     {

@@ -196,15 +196,20 @@ std::optional<placement> engine::placement_of(position at) const
     p.at     = owner.topic->names[static_cast<std::size_t>(owner.number)];
     p.offset = placed->base + (at - placed->position);
 
-    const auto batch = batch_view::parse(placed->bytes, nullptr, true);
-    if (!batch) return p;
     std::string scratch;
-    const auto  payload = batch->unpack(scratch, unpack_bytes_max);
-    if (!payload) return p;
+    batch_fault why;
+    const auto  batch   = batch_view::parse(placed->bytes, &why, true);
+    const auto  payload = batch ? batch->unpack(scratch, unpack_bytes_max, &why) : std::nullopt;
+    if (!payload)
+        throw storage_error{why.code, p.at.topic + "-" + std::to_string(p.at.partition) +
+                                          " offset " + std::to_string(placed->base.value) + ": " +
+                                          why.what + "; run `cairn verify`"};
     record_cursor records{*batch, *payload, placed->position};
     while (records.next()) {
         const auto& r = records.current();
-        if (r.offset != p.offset || !r.key) continue;
+        if (r.offset < p.offset) continue;
+        if (r.offset > p.offset) break;
+        if (!r.key) return p;
         // Its version: by halving, since a stream's offsets rise with its versions.
         const auto   stream = index_->hasher().stream(placed->partition_uid, *r.key);
         std::int64_t low = 0, high = index_->head(stream).count;
@@ -218,8 +223,9 @@ std::optional<placement> engine::placement_of(position at) const
                 high = middle;
         }
         p.version = version{low};
+        return p;
     }
-    return p;
+    return std::nullopt;  // compaction took it out of its batch
 }
 
 std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_t uid,
@@ -228,17 +234,21 @@ std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_
     const auto start = start_offset(uid);
     const auto limit = end_offset(uid);
 
-    // The first batch whose newest record is young enough holds the answer.
+    // The first batch whose newest record is young enough holds the answer. The tail is looked at
+    // before the segments: what is merged meanwhile is seen in one of them.
     std::optional<offset> from;
-    for (const auto& s : *segments()) {
+    {
+        const std::shared_lock lock{publish_mutex_};
+        from = tail_.offset_for_time(uid, t);
+    }
+    for (const auto list = segments(); const auto& s : *list) {
         const auto slice = s.summary->find(uid);
         if (slice == s.summary->end() || slice->second.end <= start) continue;
         if (slice->second.max_timestamp < t) continue;
-        if ((from = s.body->offset_for_time(uid, t))) break;
-    }
-    if (!from) {
-        const std::shared_lock lock{publish_mutex_};
-        from = tail_.offset_for_time(uid, t);
+        if (const auto older = s.body->offset_for_time(uid, t)) {
+            from = older;
+            break;
+        }
     }
     if (!from) return std::nullopt;
 

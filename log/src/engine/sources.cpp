@@ -561,8 +561,13 @@ bool record_range::wait(clock::time_point deadline)
         const auto end = source.log().end();
         if (end > state_->seen) {
             state_->seen = end;
-            source.extend(end);
-            if ((state_->ahead = source.next())) return true;
+            try {
+                source.extend(end);
+                if ((state_->ahead = source.next())) return true;
+            } catch (const error& e) {
+                if (e.code() == errc::closed) return false;  // while we looked
+                throw;
+            }
         }
         if (!source.log().wait_beyond(state_->seen, deadline, &source.stopped)) return false;
     }

@@ -354,6 +354,14 @@ const producer_state* producers_state::find(std::int64_t id, std::uint32_t uid) 
     return found == producers_.end() ? nullptr : &found->second;
 }
 
+bool producers_state::remembers(const batch_view& batch, std::uint32_t uid, offset base) const
+{
+    if (batch.producer_id() < 0 || batch.base_sequence() < 0) return false;
+    const auto* p = find(batch.producer_id(), uid);
+    return p && std::any_of(p->batches.begin(), p->batches.end(),
+                            [&](const producer_batch& b) { return b.base == base; });
+}
+
 void producers_state::apply(const batch_view& batch, std::uint32_t uid, position first,
                             timestamp now)
 {

@@ -151,6 +151,9 @@ public:
 
     const producer_state* find(std::int64_t id, std::uint32_t uid) const;
 
+    /// Whether it is one of the batches that are remembered.
+    bool remembers(const batch_view& batch, std::uint32_t uid, offset base) const;
+
     void apply(const batch_view& batch, std::uint32_t uid, position first, timestamp now);
     void expire(timestamp now);
 

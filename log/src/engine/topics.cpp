@@ -173,6 +173,10 @@ void engine::delete_topic(const std::string& name)
     });
     append_own(topics_uid, std::move(records));
     if (!commits.empty()) append_own(offsets_uid, std::move(commits));
+    {
+        const std::lock_guard lock{threads_mutex_};
+        clean_soon_ = true;
+    }
     cleaner_wakes_.notify_all();
 }
 

@@ -31,6 +31,7 @@ enum class term_kind : std::uint8_t
     type,
     tag,
     command,
+    any_record,
 };
 
 }  // namespace
@@ -62,6 +63,11 @@ term term_hasher::tag(bytes_view name) const noexcept
 term term_hasher::command(bytes_view id) const noexcept
 {
     return hash(static_cast<std::uint8_t>(term_kind::command), 0, id);
+}
+
+term term_hasher::any_record() const noexcept
+{
+    return hash(static_cast<std::uint8_t>(term_kind::any_record), 0, {});
 }
 
 std::uint64_t term_hasher::key_check() const noexcept

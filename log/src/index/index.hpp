@@ -50,6 +50,9 @@ public:
     term tag(bytes_view name) const noexcept;
     term command(bytes_view id) const noexcept;
 
+    /// Of records that users see, whatever is in them: the newest of each commit has it.
+    term any_record() const noexcept;
+
     /// Tells one key from another, and nothing about either.
     std::uint64_t key_check() const noexcept;
 

@@ -365,6 +365,58 @@ TEST_CASE_METHOD(retention_fixture, "a tombstone is kept for delete.retention.ms
     CHECK(log().stream_version({"table", "k1"}) == version{2});
 }
 
+TEST_CASE_METHOD(retention_fixture, "a partition ends where it did when its last record is gone")
+{
+    topic("table", 1, {{"cleanup.policy", "compact"}, {"delete.retention.ms", "0"}});
+    append("table", "k1", "a");
+    append("table", "k1", null);
+    for (int i = 0; i < 3; ++i) {
+        seal();
+        pass(1);
+        log().clean();
+    }
+    CHECK(text_of("table") == "");
+    CHECK(log().partition("table", 0).end_offset() == offset{2});
+    reopen_without_index();
+    CHECK(log().partition("table", 0).end_offset() == offset{2});
+    CHECK(text_of("table") == "");
+    CHECK(append("table", "k2", "b").records[0].offset == offset{2});
+    CHECK(text_of("table") == "b");
+}
+
+TEST_CASE_METHOD(retention_fixture, "what a producer sent last is known when its batch is gone")
+{
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    topic("orders", 1);
+    const auto batch = [](std::int32_t sequence) {
+        return kafka_batch({event("", "k", std::to_string(sequence))},
+                           {.producer_id = 7, .producer_epoch = 0, .base_sequence = sequence});
+    };
+    for (const char* name : {"table", "orders"}) {
+        append_batch(name, 0, batch(0));
+        append_batch(name, 0, batch(1));
+    }
+    seal();
+    append("table", "k", "x");
+    append("orders", "k", "x");
+    log().partition("orders", 0).truncate_before(offset{2});
+    roll_and_clean();
+    CHECK(text_of("table") == "x");
+    CHECK(text_of("orders") == "x");
+    CHECK(log().clean() == 0);
+
+    reopen_without_index();
+    for (const char* name : {"table", "orders"}) {
+        CHECK(complaint_of([&] { return append_batch(name, 0, batch(1)); }) ==
+              errc::command_reused);
+        CHECK(complaint_of([&] { return append_batch(name, 0, batch(3)); }) ==
+              errc::out_of_order_sequence);
+        CHECK_FALSE(append_batch(name, 0, batch(2)).repeated);
+    }
+    CHECK(text_of("table") == "x 2");
+    CHECK(text_of("orders") == "x 2");
+}
+
 TEST_CASE_METHOD(retention_fixture, "what is younger than min.compaction.lag.ms is left alone")
 {
     topic("table", 1,
@@ -518,6 +570,35 @@ TEST_CASE_METHOD(retention_fixture, "retention never weakens a condition")
     CHECK(append("cut", "c", "w").records[0].version == version{3});
     CHECK(text(reading().read_stream({"cut", "c"})) == "w");
     CHECK(versions(log().read_stream({"cut", "c"})) == std::vector<std::int64_t>{3});
+}
+
+TEST_CASE_METHOD(retention_fixture, "a boundary over everything counts what was removed, also with "
+                                    "its topic, and not the log's own records")
+{
+    topic("orders", 1);
+    topic("kept", 1);
+    CHECK(log().last_match(query::all()) == std::nullopt);
+    append("orders", no_key, "a");  // it leaves no other trace
+    const position last = append("orders", no_key, "b").last();
+    const auto     holds = [&] {
+        CHECK(log().last_match(query::all()) == last);
+        const append_result r = log().try_append(
+            {.records = {event("kept", "k", "v")}, .boundaries = {{query::all(), last - 1}}});
+        REQUIRE(r.has_error());
+        CHECK(r.error().found_position == last);
+    };
+    seal();
+    log().partition("orders", 0).truncate_before(offset{2});
+    roll_and_clean();
+    holds();
+    log().delete_topic("orders");
+    roll_and_clean();
+    holds();
+    reopen_without_index();
+    holds();
+    CHECK(log().try_append(
+        {.records = {event("kept", "k", "v")}, .boundaries = {{query::all(), last}}})
+              .has_value());
 }
 
 TEST_CASE_METHOD(retention_fixture, "offsets are dense when given; compaction and retention leave "

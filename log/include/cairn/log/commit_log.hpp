@@ -46,7 +46,8 @@ struct log_options
     std::uint64_t             journal_bytes   = 128ull << 20;  ///< then appends wait
     std::uint64_t             index_entries_in_memory = 65'536;
 
-    /// How often retention and compaction look, and what they may write per second.
+    /// How often retention and compaction look (zero: only when clean() is called), and what
+    /// they may write per second.
     std::chrono::milliseconds cleanup_interval    = std::chrono::minutes{5};
     std::uint64_t             cleanup_bytes_per_s = 64ull << 20;
 

@@ -227,6 +227,12 @@ public:
         if (delta > last_delta_) last_delta_ = delta;
     }
 
+    /// The largest timestamp, where it is more than that of any record that was added.
+    void set_max_timestamp(timestamp t) noexcept
+    {
+        if (t.value > max_time_) max_time_ = t.value;
+    }
+
     std::int32_t count() const noexcept { return count_; }
     std::size_t  size() const noexcept { return used_; }
 

@@ -45,7 +45,8 @@ public:
     /// The next record, or null at the end of what was there.
     const record_view* next();
 
-    /// Waits until there is more, and goes on: true. False at the deadline or after stop().
+    /// Waits until there is more, and goes on: true. False at the deadline, after stop(), and
+    /// when the log is closed.
     /// A range that goes backwards has no more: false at once.
     bool wait(clock::time_point deadline);
     bool wait(clock::duration d) { return wait(clock::now() + d); }
