@@ -31,6 +31,7 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -104,6 +105,8 @@ public:
     /// The batch that holds it, its CRC unchecked; nullopt: it was removed.
     std::optional<placed_batch> find(position at) const;
     std::optional<placed_batch> find(std::uint32_t uid, offset o, position at) const;
+    void find(std::uint32_t uid, std::span<const stream_posting> wanted,
+              std::vector<std::optional<placed_batch>>& out) const;
 
     std::optional<std::pair<offset, timestamp>> offset_for_time(std::uint32_t uid,
                                                                 timestamp     t) const;

@@ -185,6 +185,35 @@ std::optional<placed_batch> engine::find(std::uint32_t uid, offset o, position a
     });
 }
 
+void engine::find(std::uint32_t uid, std::span<const stream_posting> wanted,
+                  std::vector<std::optional<placed_batch>>& out) const
+{
+    throw_if_shut();
+    out.assign(wanted.size(), std::nullopt);
+    {
+        const std::shared_lock lock{publish_mutex_};
+        const auto             first = tail_.first(end());
+        for (std::size_t i = 0; i < wanted.size(); ++i)
+            if (first <= wanted[i].position) out[i] = tail_.find(uid, wanted[i].offset);
+    }
+    reading([&](const segment_list& list) {
+        std::vector<record_place> places;
+        for (std::size_t i = 0; i < wanted.size();) {
+            const auto* const s     = out[i] ? nullptr : covering(list, wanted[i].position);
+            const auto        begin = i;
+            places.clear();
+            for (; s && i < wanted.size() && !out[i] && covering(list, wanted[i].position) == s;
+                 ++i)
+                places.push_back({wanted[i].offset, wanted[i].at});
+            if (places.empty()) {
+                ++i;
+                continue;
+            }
+            s->body->find(uid, places, std::span{out}.subspan(begin, places.size()));
+        }
+    });
+}
+
 std::optional<placement> engine::placement_of(position at) const
 {
     const auto placed = find(at);

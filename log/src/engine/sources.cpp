@@ -330,7 +330,10 @@ public:
             placed_  = std::move(placed);
             checked_ = false;
             packed_  = false;
-            owner_   = log.partition_of(placed_.partition_uid);
+            if (!owner_.topic || owner_uid_ != placed_.partition_uid) {
+                owner_     = log.partition_of(placed_.partition_uid);
+                owner_uid_ = placed_.partition_uid;
+            }
         }
         const auto batch = batch_view::parse(placed_.bytes, nullptr, false);
         if (!batch) corrupt(owner_, placed_, "the batch does not parse");
@@ -365,6 +368,9 @@ public:
     const partition_state& owner() const noexcept { return owner_; }
     record_view&           current() noexcept { return current_; }
 
+    /// Forgets which topic is whose: it may have been deleted since.
+    void look_again() { owner_ = {}; }
+
 private:
     const record_view* show(const record_view& r)
     {
@@ -376,6 +382,7 @@ private:
 
     placed_batch    placed_;
     partition_state owner_;
+    std::uint32_t   owner_uid_ = 0;
     bool            checked_ = false;  // its whole CRC
     bool            packed_  = false;  // payload_ lies in scratch_
     std::string     scratch_;
@@ -405,7 +412,10 @@ public:
                 if (direction_ == direction::backward && next_.value < 0) return nullptr;
                 postings_ = log().index().stream(stream_, next_, direction_, postings_ahead);
                 at_       = 0;
-                start_    = log().start_offset(uid_);
+                found_    = 0;
+                batches_.clear();
+                finder_.look_again();
+                start_ = log().start_offset(uid_);
                 if (postings_.empty()) return nullptr;
             }
             const auto& p = postings_[at_];
@@ -414,10 +424,17 @@ public:
                 at_ = 0;
                 return nullptr;
             }
+            if (at_ == found_ + batches_.size()) {
+                found_ = at_;
+                log().find(uid_,
+                           std::span{postings_}.subspan(
+                               at_, std::min(batches_ahead, postings_.size() - at_)),
+                           batches_);
+            }
+            auto& placed = batches_[at_ - found_];
             ++at_;
             next_ = direction_ == direction::forward ? p.version.next() : p.version - 1;
             if (p.position >= limit_ || p.offset < start_) continue;
-            auto placed = log().find(uid_, p.offset, p.position);
             if (!placed) continue;
             const auto* r = finder_.find(log(), std::move(*placed), p.offset, &p);
             if (!r || !finder_.owner().topic) continue;
@@ -431,6 +448,7 @@ public:
 
 private:
     static constexpr std::size_t postings_ahead = 64;
+    static constexpr std::size_t batches_ahead  = 16;
 
     direction                   direction_;
     std::uint32_t               uid_ = 0;
@@ -440,7 +458,10 @@ private:
     offset                      start_;
     std::vector<stream_posting> postings_;
     std::size_t                 at_ = 0;
-    record_finder               finder_;
+
+    std::vector<std::optional<placed_batch>> batches_;    // of postings_ from found_ on
+    std::size_t                              found_ = 0;
+    record_finder                            finder_;
 };
 
 class of_query final : public record_source
@@ -464,6 +485,7 @@ public:
                         : log().index().matches(terms_, position{0}, next_.next(), direction_,
                                                 ahead_);
                 if (positions_.empty()) return nullptr;
+                finder_.look_again();
                 ahead_ = std::min<std::size_t>(ahead_ * 2, 4096);
             }
             const auto p = positions_[at_++];

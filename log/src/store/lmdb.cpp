@@ -368,11 +368,10 @@ void environment::close(context* c) const noexcept
 
 // ---- reading -------------------------------------------------------------------------------
 
-bytes_view reading::bounded(const MDB_val& v) const
+bytes_view reading::bounded(bytes_view value) const
 {
     // A damaged page can name a value that reaches past its page, or past the file. Looking there
     // would be the end of the process.
-    const bytes_view value{static_cast<const char*>(v.mv_data), v.mv_size};
     const auto       page_bytes = environment_->page_bytes_;
     const auto       in_page    = reinterpret_cast<std::uintptr_t>(value.data()) & (page_bytes - 1);
     bool             good       = false;
@@ -402,12 +401,20 @@ bool reading::get(std::size_t database, bytes_view key, bytes_view& value) const
     const int rc = mdb_get(context_->txn, environment_->databases_[database], &k, &v);
     if (rc == MDB_NOTFOUND) return false;
     check(rc, "read", environment_->path_);
-    value = bounded(v);
+    value = bounded({static_cast<const char*>(v.mv_data), v.mv_size});
     return true;
 }
 
 bool reading::move(std::size_t database, MDB_cursor_op how, bytes_view& key,
                    bytes_view& value) const
+{
+    if (!locate(database, how, key, value)) return false;
+    value = bounded(value);
+    return true;
+}
+
+bool reading::locate(std::size_t database, MDB_cursor_op how, bytes_view& key,
+                     bytes_view& value) const
 {
     auto& cursor = context_->cursors[database];
     if (cursor == nullptr)
@@ -427,7 +434,7 @@ bool reading::move(std::size_t database, MDB_cursor_op how, bytes_view& key,
     if (k.mv_data != key.data() && at + k.mv_size > environment_->page_bytes_) [[unlikely]]
         fail(MDB_CORRUPTED, "read", environment_->path_);
     key   = {static_cast<const char*>(k.mv_data), k.mv_size};
-    value = bounded(v);
+    value = {static_cast<const char*>(v.mv_data), v.mv_size};
     return true;
 }
 

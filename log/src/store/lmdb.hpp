@@ -186,6 +186,13 @@ public:
     /// Moves the one cursor that there is for a database. False where nothing is found.
     bool move(std::size_t database, MDB_cursor_op how, bytes_view& key, bytes_view& value) const;
 
+    /// Like move(), but does not look at the page where the value lies: bounded() must, before
+    /// anybody reads there. In between it can be fetched.
+    bool locate(std::size_t database, MDB_cursor_op how, bytes_view& key, bytes_view& value) const;
+
+    /// The value, once it is seen to lie inside of its pages and they inside of the file.
+    bytes_view bounded(bytes_view value) const;
+
     /// True for a value that lies on pages of its own. Where nothing is ever deleted it stays
     /// there unchanged as long as the environment is open, also after this reading.
     bool lasts(bytes_view value) const noexcept
@@ -197,8 +204,6 @@ public:
     std::size_t entries(std::size_t database) const;
 
 private:
-    bytes_view bounded(const MDB_val& v) const;
-
     const environment*    environment_;
     environment::context* context_;
 };

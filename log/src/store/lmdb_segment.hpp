@@ -94,6 +94,8 @@ public:
 
     std::optional<placed_batch> find(std::uint32_t uid, offset at) const override;
     std::optional<placed_batch> find(position at) const override;
+    void find(std::uint32_t uid, std::span<const record_place> wanted,
+              std::span<std::optional<placed_batch>> out) const override;
     std::optional<offset>       offset_for_time(std::uint32_t uid, timestamp t) const override;
 
     std::string index_slice() const override;

@@ -6,6 +6,7 @@
 #include "store/lmdb_segment.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace cairn::detail {
@@ -226,6 +227,71 @@ std::optional<placed_batch> lmdb_segment::find(std::uint32_t uid, offset at) con
         return std::nullopt;
     }
     return giver{r, e}(walk.run(), b);
+}
+
+// Each step touches memory that the step before had fetched for all of them. What does not go
+// smoothly is looked up by itself, which says what is wrong.
+void lmdb_segment::find(std::uint32_t uid, std::span<const record_place> wanted,
+                        std::span<std::optional<placed_batch>> out) const
+{
+    struct step
+    {
+        bytes_view              key, value;
+        std::optional<run_view> run;
+        std::uint32_t           index = 0;
+    };
+    constexpr std::size_t at_once = 16;
+    constexpr std::size_t line    = 64;
+    const auto            fetch   = [](const char* from, std::size_t lines) {
+        for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(from + i * line);
+    };
+
+    const auto            e = acquire();
+    const reading         r{*e};
+    giver                 give{r, e};
+    std::array<step, at_once> steps;
+    for (; !wanted.empty();
+         wanted = wanted.subspan(std::min(at_once, wanted.size())),
+         out    = out.subspan(std::min(at_once, out.size()))) {
+        const auto n = std::min(at_once, wanted.size());
+        for (std::size_t i = 0; i < n; ++i) {
+            auto& s           = steps[i];
+            s                 = {};
+            const auto target = run_key(uid, wanted[i].at);
+            bytes_view key    = target, value;
+            if (r.locate(batches_db, MDB_SET_RANGE, key, value)) {
+                if (key > bytes_view{target} && !r.locate(batches_db, MDB_PREV, key, value))
+                    continue;
+            } else if (key = {}; !r.locate(batches_db, MDB_LAST, key, value)) {
+                continue;
+            }
+            s.key   = key;
+            s.value = value;
+            fetch(value.data() - 16, 2);  // LMDB's page header, and the run's directory
+        }
+        for (std::size_t i = 0; i < n; ++i) {
+            auto& s = steps[i];
+            if (s.key.empty()) continue;
+            s.run = run_view::parse(s.key, r.bounded(s.value));
+            if (!s.run || s.run->uid() != uid || s.run->base() > wanted[i].at) {
+                s.run.reset();
+                continue;
+            }
+            s.index = s.run->floor(wanted[i].at);
+            if (const char* const batch = s.run->where(s.index)) {
+                fetch(batch, 2);
+                fetch(batch + envelope_bytes + batch_header_bytes + wanted[i].in_payload, 5);
+            }
+        }
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto& s = steps[i];
+            const auto  b = s.run ? s.run->batch(s.index) : std::nullopt;
+            if (b && wanted[i].at < b->end_offset())
+                out[i] = give(*s.run, *b);
+            else
+                out[i] = find(uid, wanted[i].at);
+        }
+    }
 }
 
 std::optional<offset> lmdb_segment::offset_for_time(std::uint32_t uid, timestamp t) const

@@ -147,6 +147,7 @@ public:
             i, limits, out, [&](std::size_t n) -> auto& { return all_[i - 1 - n]; });
     }
 
+    using segment::find;
     std::optional<placed_batch> find(std::uint32_t uid, offset at) const override
     {
         std::lock_guard lock{mutex_};

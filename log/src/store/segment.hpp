@@ -99,6 +99,13 @@ struct read_limits
     std::size_t batches = 4096;
 };
 
+/// A record that is wanted by itself: its offset, and where it begins in its batch's payload.
+struct record_place
+{
+    offset        at;
+    std::uint32_t in_payload = 0;
+};
+
 /// A segment, or an append to it, is too large for the map that it was prepared with. Nothing
 /// was changed; reading goes on. What to do: seal it and append to a new one.
 class segment_full : public storage_error
@@ -188,6 +195,13 @@ public:
     /// envelope is): the caller checks the record that it takes from it.
     virtual std::optional<placed_batch> find(std::uint32_t uid, offset at) const = 0;
     virtual std::optional<placed_batch> find(position at) const = 0;
+
+    /// find() of several, whose waits for memory overlap: `out[i]` is for `wanted[i]`.
+    virtual void find(std::uint32_t uid, std::span<const record_place> wanted,
+                      std::span<std::optional<placed_batch>> out) const
+    {
+        for (std::size_t i = 0; i < wanted.size(); ++i) out[i] = find(uid, wanted[i].at);
+    }
 
     /// The first offset whose batch has a max timestamp >= t.
     virtual std::optional<offset> offset_for_time(std::uint32_t uid, timestamp t) const = 0;

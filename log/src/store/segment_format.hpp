@@ -237,6 +237,12 @@ public:
                             bytes};
     }
 
+    /// Where batch i should begin: to have it fetched, not to be believed. Null: nowhere here.
+    const char* where(std::uint32_t i) const noexcept
+    {
+        return i < count_ && place(i) < value_.size() ? value_.data() + place(i) : nullptr;
+    }
+
     /// Where a damaged batch should be, as well as the directory can tell.
     offset about(std::uint32_t i) const noexcept
     {
