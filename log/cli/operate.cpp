@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// verify, backup, stats.
+// verify, clean, backup, stats.
 #include "json.hpp"
 #include "moment.hpp"
 #include "session.hpp"
@@ -21,6 +21,7 @@ namespace {
 struct operating_options : common_options
 {
     std::string destination;
+    bool        roll = false;
 };
 
 // ---- verify ---------------------------------------------------------------------------------
@@ -72,6 +73,28 @@ int verify_log(const operating_options& o, session& s)
     if (report.ok()) return 0;
     throw failure{"faults_found", counted(report.faults.size(), "fault") + " in " + o.directory() +
                                       "; what is damaged is not served; a backup has it"};
+}
+
+// ---- clean ----------------------------------------------------------------------------------
+
+int clean(const operating_options& o, session& s)
+{
+    auto log = s.open_to_write(o);
+    if (o.roll) log.roll_segment();
+    const auto freed = log.clean();
+    s.progress().clear();
+    const auto segments = log.statistics().segments;
+    if (o.json()) {
+        std::string line;
+        json_writer json{line};
+        json.begin_object().field("directory", o.directory()).field("freed", freed);
+        json.field("segments", segments).end_object();
+        s.out().write(line + '\n');
+    } else {
+        s.out().write((freed == 0 ? "nothing to remove" : "freed " + as_size(freed)) + "; " +
+                      counted(segments, "segment") + " left\n");
+    }
+    return 0;
 }
 
 // ---- backup ---------------------------------------------------------------------------------
@@ -228,6 +251,24 @@ void add_operating(command& root)
                                "partition and offset."}});
         c.shows("cairn verify --data ./data", "Everything; ends with 0 where all is well.");
         c.does([o](session& s) { return verify_log(*o, s); });
+    }
+    {
+        auto  o = std::make_shared<operating_options>();
+        auto& c = root.add("clean", "Remove what retention and compaction no longer keep");
+        c.text(
+            "Does at once what a service does in the background: what is older or more than its "
+            "topic keeps, superseded in a compacted topic, or of a deleted one, is removed from "
+            "segments that are closed. The one that is written is left alone, unless --roll "
+            "closes it. A service that has the log open does this by itself.");
+        c.flag("--roll", o->roll, "Close the segment that is written first.");
+        add_data_option(c, *o);
+        add_format_option(c, *o);
+        c.json("one object", {{"directory", "The log."},
+                              {"freed", "Bytes of segment files that were given back."},
+                              {"segments", "How many files hold the records now."}});
+        c.shows("cairn clean --data ./data", "Of what is in closed segments.");
+        c.shows("cairn clean --roll", "Of everything.");
+        c.does([o](session& s) { return clean(*o, s); });
     }
     {
         auto  o = std::make_shared<operating_options>();

@@ -71,7 +71,7 @@ void add_consume(command& root);
 void add_group(command& root);
 void add_stream(command& root);
 void add_query(command& root);
-void add_operating(command& root);  // verify, backup, stats
+void add_operating(command& root);  // verify, clean, backup, stats
 void add_doctor(command& root);
 void add_bench(command& root);
 void add_help(command& root);  // help, completion, generate

@@ -545,6 +545,17 @@ class Program(unittest.TestCase):
         self.assertEqual(report["faults"][0]["topic"], "orders")
         self.fails("not_a_data_directory", "verify", "--data", self.scratch.name)
 
+    def test_clean_removes_what_a_topic_no_longer_keeps(self):
+        self.cairn("topic", "create", "table", "--config", "cleanup.policy=compact")
+        for value in "abc":
+            self.cairn("produce", "table", "--key-separator", ":", stdin=f"k:{value}\n")
+        self.assertIn("nothing to remove", self.cairn("clean").out)
+        self.assertEqual(self.cairn("consume", "table").lines, ["a", "b", "c"])
+        self.cairn("clean", "--roll")
+        self.assertEqual(self.cairn("consume", "table").lines, ["c"])
+        (done,) = self.cairn("clean", "--format", "json").json
+        self.assertEqual(done["freed"], 0)
+
     def test_a_backup_is_a_log(self):
         self.orders(50)
         before = self.cairn("consume", "orders").out
