@@ -317,10 +317,9 @@ bool engine::wait_beyond(position seen, std::chrono::steady_clock::time_point de
 
 void engine::wake_waiters() const
 {
-    // A waiter counts itself before it looks at end(); we look at the count after end() was
-    // set. So either it sees the new end, or we see it.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (waiters_.load() == 0) return;
+    // A waiter counts itself before it looks at end(); we look at the count after end() was set,
+    // and by a write, so that the two have an order: either we see it, or it sees the new end.
+    if (waiters_.fetch_add(0) == 0) return;
     {
         const std::lock_guard lock{wait_mutex_};
     }

@@ -330,10 +330,10 @@ public:
             placed_  = std::move(placed);
             checked_ = false;
             packed_  = false;
-            if (!owner_.topic || owner_uid_ != placed_.partition_uid) {
-                owner_     = log.partition_of(placed_.partition_uid);
-                owner_uid_ = placed_.partition_uid;
-            }
+        }
+        if (!owner_.topic || owner_uid_ != placed_.partition_uid) {
+            owner_     = log.partition_of(placed_.partition_uid);
+            owner_uid_ = placed_.partition_uid;
         }
         const auto batch = batch_view::parse(placed_.bytes, nullptr, false);
         if (!batch) corrupt(owner_, placed_, "the batch does not parse");
