@@ -147,6 +147,8 @@ public:
     group_cursor(const commit_log& log, std::string group)
         : groups_{log.groups()}, group_{std::move(group)}
     {
+        if (group_.empty())
+            throw error{errc::illegal_group, "a consumer group needs a name: --group NAME"};
     }
 
     /// Where the group goes on, if it has been there before.

@@ -93,6 +93,14 @@ public:
     offset   end_offset(std::uint32_t uid) const;
     bool     alive(std::uint32_t uid) const;
 
+    /// How often retention has removed records since the log was opened; and the newest position
+    /// that it removed after the first `seen` times, -1: none.
+    std::uint64_t removals() const noexcept { return removals_.load(std::memory_order_acquire); }
+    position      newest_removed_since(std::uint64_t seen) const;
+
+    /// Throws unknown_topic when the partition's topic was deleted.
+    void must_be_alive(const partition_state& at, std::uint32_t uid) const;
+
     std::size_t read(std::uint32_t uid, offset from, const read_limits& limits,
                      std::vector<placed_batch>& out) const;
     std::size_t read_backwards(std::uint32_t uid, offset from, const read_limits& limits,
@@ -157,7 +165,8 @@ public:
     const log_options& options() const noexcept { return options_; }
 
 private:
-    friend void fold_into_index(class index& into, const placed_batch& placed, position from);
+    friend void fold_into_index(class index& into, const placed_batch& placed, position from,
+                                bool shown);
 
     // Opening (open.cpp).
     void open();
@@ -189,6 +198,7 @@ private:
     bool must_roll(std::uint64_t bytes) const;
     void make_ready(std::uint64_t room_for);
     void publish_segments() const;
+    void note_removal(std::uint32_t uid, offset to);
     void start_threads();
     void stop_threads();
 
@@ -254,6 +264,11 @@ private:
     folded_state                                     state_;
     std::atomic<std::int64_t>                        end_{0};
     std::atomic<std::uint64_t>                       topics_epoch_{0};
+    std::atomic<std::uint64_t>                       removals_{0};
+
+    /// Which removal, and the newest position that it took: descending positions, so that the
+    /// first after a given removal is the newest of all after it.
+    std::vector<std::pair<std::uint64_t, position>> removed_;
 
     // ---- Readers that wait for a commit. ---------------------------------------------------
 
@@ -315,7 +330,8 @@ private:
 };
 
 /// Index entries of a stored batch, for records at or after `from`; for recovery and rebuilds.
-void fold_into_index(class index& into, const placed_batch& placed, position from);
+/// Types and tags only of records that queries show.
+void fold_into_index(class index& into, const placed_batch& placed, position from, bool shown);
 
 /// How much a compressed batch may unpack to.
 inline constexpr std::size_t unpack_bytes_max = 64ull << 20;

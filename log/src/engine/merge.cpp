@@ -16,6 +16,7 @@ namespace cairn::detail {
 namespace {
 
 constexpr std::uint64_t merge_bytes_max      = 32ull << 20;  // one transaction
+constexpr std::uint64_t merge_bytes_min      = 64ull << 10;
 constexpr auto          index_flush_interval = std::chrono::seconds{5};
 
 }  // namespace
@@ -81,7 +82,11 @@ bool engine::merge_some()
     position                  end;
     {
         const std::shared_lock lock{publish_mutex_};
-        end = tail_.oldest(merge_bytes_max, batches);
+        // No more at once than makes a segment, or small segments would all be one.
+        auto most = std::min(merge_bytes_max, options_.segment_bytes_max);
+        for (const auto& [name, t] : state_.topics.all())
+            most = std::min(most, static_cast<std::uint64_t>(t->config.segment_bytes));
+        end = tail_.oldest(std::max(most, merge_bytes_min), batches);
     }
     if (batches.empty()) return false;
     std::uint64_t bytes = 0;

@@ -33,7 +33,7 @@ timestamp system_now()
 
 }  // namespace
 
-void fold_into_index(class index& into, const placed_batch& placed, position from)
+void fold_into_index(class index& into, const placed_batch& placed, position from, bool shown)
 {
     if (placed.partition_uid < first_free_uid) return;
     const auto batch = batch_view::parse(placed.bytes, nullptr, false);
@@ -54,6 +54,7 @@ void fold_into_index(class index& into, const placed_batch& placed, position fro
         if (r.position == newest) terms.push_back(into.hasher().any_record());
         index_entry e;
         collect_terms(into.hasher(), r.headers, terms, e.command);
+        if (!shown) terms.clear();
         if (r.key) e.stream = into.hasher().stream(placed.partition_uid, *r.key);
         if (!e.stream && !e.command && terms.empty()) continue;
         e.position      = r.position;
@@ -181,7 +182,9 @@ void engine::open_index()
 void engine::take_in(const placed_batch& placed)
 {
     if (placed.position >= state_at_) state_.apply(placed, now());
-    if (placed.end_position() > index_->end()) fold_into_index(*index_, placed, index_->end());
+    if (placed.end_position() <= index_->end()) return;
+    const auto* p = state_.topics.find(placed.partition_uid);
+    fold_into_index(*index_, placed, index_->end(), !p || !p->topic->internal);
 }
 
 void engine::catch_up(position to)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <csignal>
 #include <cstring>
 
@@ -86,6 +87,12 @@ void engine::backup(const std::string& to)
     throw_if_shut();
     if (in_memory_)
         throw error{errc::invalid_argument, "a log in memory has nothing on disk to back up"};
+    if ((std::filesystem::weakly_canonical(to) / "")
+            .native()
+            .starts_with((std::filesystem::weakly_canonical(directory_) / "").native()))
+        throw error{errc::invalid_argument,
+                    to + " lies in the log's own directory: a backup goes elsewhere, best to "
+                         "another disk"};
     if (!make_directory(to) && !list_directory(to).empty())
         throw error{errc::invalid_argument,
                     to + " is not empty: a backup goes into a new or empty directory"};
@@ -352,11 +359,14 @@ private:
         if (!payload) return;
         record_cursor     records{*batch, *payload, b.position};
         std::vector<term> terms;
+        const auto* const of     = topics_.find(b.partition_uid);
+        const bool        hidden = of && of->topic->internal;
         while (records.next()) {
             const auto& r = records.current();
             terms.clear();
             term command;
             collect_terms(index.hasher(), r.headers, terms, command);
+            if (hidden) terms.clear();
             const auto missing = [&](const std::string& what) {
                 fault(directory_ + "/index", "it does not know the record's " + what,
                       b.partition_uid, r.offset);

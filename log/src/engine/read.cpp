@@ -35,7 +35,7 @@ auto engine::reading(F&& read) const
         } catch (const damaged_batch& e) {
             const auto p = partition_of(e.partition_uid());
             if (!p.topic) throw;
-            throw storage_error{errc::corrupt_batch,
+            throw storage_error{errc::damaged_segment,
                                 p.topic->name + "-" + std::to_string(p.number) + " offset " +
                                     std::to_string(e.at().value) + ": " + e.what()};
         }
@@ -61,6 +61,36 @@ partition_state engine::partition_of(std::uint32_t uid) const
     const std::shared_lock lock{publish_mutex_};
     const auto*            p = state_.topics.find(uid);
     return p ? *p : partition_state{};
+}
+
+void engine::note_removal(std::uint32_t uid, offset to)
+{
+    std::vector<placed_batch> newest;
+    if (read_backwards(uid, to - 1, {1, 1}, newest) == 0) return;
+    const auto& b  = newest.front();
+    const auto  at = b.position + (std::min(to, b.end_offset()) - b.base) - 1;
+
+    const std::unique_lock lock{publish_mutex_};
+    while (!removed_.empty() && removed_.back().second <= at) removed_.pop_back();
+    removed_.emplace_back(removals_ + 1, at);
+    ++removals_;
+}
+
+position engine::newest_removed_since(std::uint64_t seen) const
+{
+    if (removals() == seen) return position{-1};
+    const std::shared_lock lock{publish_mutex_};
+    const auto first = std::find_if(removed_.begin(), removed_.end(),
+                                    [&](const auto& r) { return r.first > seen; });
+    return first == removed_.end() ? position{-1} : first->second;
+}
+
+void engine::must_be_alive(const partition_state& at, std::uint32_t uid) const
+{
+    if (alive(uid)) return;
+    throw error{errc::unknown_topic,
+                "topic " + (at.topic ? at.topic->name : "of partition uid " + std::to_string(uid)) +
+                    " was deleted while it was read: there is nothing more to come"};
 }
 
 bool engine::alive(std::uint32_t uid) const { return partition_of(uid).topic != nullptr; }
@@ -230,9 +260,10 @@ std::optional<placement> engine::placement_of(position at) const
     const auto  batch   = batch_view::parse(placed->bytes, &why, true);
     const auto  payload = batch ? batch->unpack(scratch, unpack_bytes_max, &why) : std::nullopt;
     if (!payload)
-        throw storage_error{why.code, p.at.topic + "-" + std::to_string(p.at.partition) +
-                                          " offset " + std::to_string(placed->base.value) + ": " +
-                                          why.what + "; run `cairn verify`"};
+        throw storage_error{errc::damaged_segment,
+                            p.at.topic + "-" + std::to_string(p.at.partition) + " offset " +
+                                std::to_string(placed->base.value) + ": " + why.what +
+                                "; run `cairn verify`"};
     record_cursor records{*batch, *payload, placed->position};
     while (records.next()) {
         const auto& r = records.current();

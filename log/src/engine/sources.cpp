@@ -19,7 +19,7 @@ std::string place_name(const partition_state& p, std::uint32_t uid)
 [[noreturn]] void corrupt(const partition_state& p, const placed_batch& placed,
                           const std::string& what)
 {
-    throw storage_error{errc::corrupt_batch,
+    throw storage_error{errc::damaged_segment,
                         place_name(p, placed.partition_uid) + " offset " +
                             std::to_string(placed.base.value) + ": " + what +
                             "; it is not served. Run `cairn verify`, restore a backup"};
@@ -139,7 +139,10 @@ public:
                 return r;
             }
             next_ = std::max(next_, batch_end_);  // compaction may have taken its last records
-            if (next_ >= limit_) return nullptr;
+            if (next_ >= limit_) {
+                log().must_be_alive(at_, uid_);
+                return nullptr;
+            }
             const auto* placed = chunk_.next([&](std::vector<placed_batch>& out) {
                 const auto n     = log().read(uid_, next_, chunk_limits, out);
                 const auto start = log().start_offset(uid_);  // after: it may move meanwhile
@@ -151,6 +154,7 @@ public:
                 return n;
             });
             if (!placed) {  // removed up to the limit
+                log().must_be_alive(at_, uid_);
                 next_ = limit_;
                 return nullptr;
             }
@@ -221,6 +225,30 @@ private:
 
 // ---- The whole log. ---------------------------------------------------------------------------
 
+/// Whether retention has overtaken a reader of several partitions: what it has removed since the
+/// reader began lies before it, and is missing. (Of a query it may be that nothing that was
+/// removed matches, and compaction took what is missing: to be told in vain is better than not to
+/// be told.)
+class removal_watch
+{
+public:
+    explicit removal_watch(const engine& log) : seen_{log.removals()} {}
+
+    /// There is a hole at `at`.
+    void hole(const engine& log, position at) const
+    {
+        const auto newest = log.newest_removed_since(seen_);
+        if (newest < at) return;
+        throw offset_out_of_range{"retention has removed records from position " +
+                                  std::to_string(at.value) + " to " +
+                                  std::to_string(newest.value) +
+                                  " since the reader began: begin again with what is kept"};
+    }
+
+private:
+    std::uint64_t seen_;
+};
+
 /// Shown to users: of a topic that lives, and is not one of the log's own.
 bool shown(const partition_state& p) { return p.topic && !p.topic->internal; }
 
@@ -228,7 +256,7 @@ class forward_log final : public record_source
 {
 public:
     forward_log(std::shared_ptr<const engine> e, position from)
-        : record_source{std::move(e)}, next_{from}, limit_{log().end()}
+        : record_source{std::move(e)}, next_{from}, limit_{log().end()}, watch_{log()}
     {
     }
 
@@ -251,12 +279,15 @@ public:
                 return nullptr;
             }
             if (placed->end_position() <= next_) continue;
+            if (placed->position > next_) watch_.hole(log(), next_);
             reader_.start(log(), *placed);
             batch_end_ = placed->end_position();
-            if (shown(reader_.owner()))
+            if (shown(reader_.owner())) {
                 start_ = log().start_offset(placed->partition_uid);
-            else
+                if (placed->base < start_) watch_.hole(log(), next_);
+            } else {
                 reader_.stop();
+            }
         }
     }
 
@@ -268,10 +299,11 @@ public:
     bool forwards() const override { return true; }
 
 private:
-    position     next_, limit_, batch_end_;
-    offset       start_;
-    chunk        chunk_;
-    batch_reader reader_;
+    position      next_, limit_, batch_end_;
+    offset        start_;
+    removal_watch watch_;
+    chunk         chunk_;
+    batch_reader  reader_;
 };
 
 class backward_log final : public record_source
@@ -399,6 +431,8 @@ public:
         const auto t = log().topic(id.topic);
         uid_         = t->uids[static_cast<std::size_t>(log().locate(*t, id.key))];
         stream_      = log().index().hasher().stream(uid_, id.key);
+        at_topic_    = log().partition_of(uid_);
+        began_at_    = log().start_offset(uid_);
         limit_       = log().end();
         next_        = from;
         if (direction_ == direction::backward)
@@ -409,6 +443,7 @@ public:
     {
         for (;;) {
             if (at_ == postings_.size()) {
+                log().must_be_alive(at_topic_, uid_);
                 if (direction_ == direction::backward && next_.value < 0) return nullptr;
                 postings_ = log().index().stream(stream_, next_, direction_, postings_ahead);
                 at_       = 0;
@@ -434,10 +469,17 @@ public:
             auto& placed = batches_[at_ - found_];
             ++at_;
             next_ = direction_ == direction::forward ? p.version.next() : p.version - 1;
-            if (p.position >= limit_ || p.offset < start_) continue;
-            if (!placed) continue;
+            if (p.position >= limit_) continue;
+            if (p.offset < start_ || !placed) {
+                gone(p);
+                continue;
+            }
             const auto* r = finder_.find(log(), std::move(*placed), p.offset, &p);
-            if (!r || !finder_.owner().topic) continue;
+            if (!finder_.owner().topic) log().must_be_alive(at_topic_, uid_);
+            if (!r || !finder_.owner().topic) {
+                gone(p);
+                continue;
+            }
             finder_.current().version = p.version;
             return r;
         }
@@ -450,7 +492,22 @@ private:
     static constexpr std::size_t postings_ahead = 64;
     static constexpr std::size_t batches_ahead  = 16;
 
+    // It is not there. Compaction may take any; retention what is before the start; but not what
+    // this reader could still have read when it began. (Backwards, what was removed is the end.)
+    void gone(const stream_posting& p) const
+    {
+        if (direction_ == direction::backward || p.offset < began_at_) return;
+        const auto start = log().start_offset(uid_);
+        if (p.offset < start)
+            throw offset_out_of_range{
+                place_name(at_topic_, uid_) + ": version " + std::to_string(p.version.value) +
+                " of a stream was removed by retention while it was read; the oldest offset kept "
+                "is " + std::to_string(start.value) + ". Begin again with what is kept"};
+    }
+
     direction                   direction_;
+    partition_state             at_topic_;  // for messages
+    offset                      began_at_;  // the start of the partition then
     std::uint32_t               uid_ = 0;
     term                        stream_;
     version                     next_;
@@ -468,8 +525,8 @@ class of_query final : public record_source
 {
 public:
     of_query(std::shared_ptr<const engine> e, const query& q, position from, direction d)
-        : record_source{std::move(e)}, terms_{log().terms_of(q)}, direction_{d}, next_{from},
-          limit_{log().end()}
+        : record_source{std::move(e)}, terms_{log().terms_of(q)}, direction_{d}, watch_{log()},
+          next_{from}, limit_{log().end()}
     {
         if (d == direction::backward) next_ = std::min(from, log().end() - 1);
     }
@@ -491,11 +548,18 @@ public:
             const auto p = positions_[at_++];
             next_        = direction_ == direction::forward ? p.next() : p - 1;
             auto placed  = log().find(p);
-            if (!placed) continue;
+            if (!placed) {
+                gone(p);
+                continue;
+            }
             const auto at = placed->base + (p - placed->position);
             const auto uid = placed->partition_uid;
             const auto* r  = finder_.find(log(), std::move(*placed), at, nullptr);
-            if (!r || !shown(finder_.owner()) || r->offset < log().start_offset(uid)) continue;
+            if (r && !shown(finder_.owner())) continue;
+            if (!r || r->offset < log().start_offset(uid)) {
+                gone(p);
+                continue;
+            }
             return r;
         }
     }
@@ -504,8 +568,14 @@ public:
     bool forwards() const override { return direction_ == direction::forward; }
 
 private:
+    void gone(position p) const
+    {
+        if (direction_ == direction::forward) watch_.hole(log(), p);
+    }
+
     query_terms           terms_;
     direction             direction_;
+    removal_watch         watch_;
     position              next_, limit_;
     std::vector<position> positions_;
     std::size_t           at_    = 0;

@@ -99,6 +99,14 @@ bool engine::ensure_topic(const std::string& name, std::int32_t partitions,
     const std::lock_guard one_at_a_time{topics_mutex_};
     if (find_topic(name)) return false;
     throw_if_closed();
+    const auto same = [](char c) { return c == '.' ? '_' : c; };
+    for (const auto& other : topics())
+        if (std::equal(name.begin(), name.end(), other->name.begin(), other->name.end(),
+                       [&](char a, char b) { return same(a) == same(b); }))
+            throw error{errc::illegal_topic_name,
+                        "topic " + name + " collides with " + other->name +
+                            ": as in Kafka, names that differ in . and _ only are one in metrics; "
+                            "choose another"};
 
     topic_state t;
     t.name   = name;
@@ -190,6 +198,7 @@ void engine::truncate(std::uint32_t uid, const topic_partition& at, offset to)
                                   std::to_string(to.value) + " is not in 0 to " +
                                   std::to_string(end_offset(uid).value)};
     if (to <= start_offset(uid)) return;
+    note_removal(uid, to);  // before a reader can miss it
     append_own(topics_uid, {number_record(topics_state::start_key(uid), to.value)});
 }
 

@@ -2,6 +2,8 @@
 #include "fixture.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <future>
 #include <map>
 
 using namespace contract;
@@ -459,4 +461,57 @@ TEST_CASE_METHOD(every_log, "a partition whose topic was deleted says unknown_to
         CHECK(complaint_of([&] { return p.end_offset(); }) == errc::unknown_topic);
     }
     CHECK(text(reading().read_all()) == "b");
+}
+
+TEST_CASE_METHOD(every_log, "a reader whose topic is deleted is told so, also while it waits")
+{
+    topic("orders", 1);
+    append("orders", "k", "v");
+    std::vector<record_range> ranges;
+    ranges.push_back(log().partition("orders", 0).read(offset{0}));
+    ranges.push_back(log().read_stream({"orders", "k"}));
+    for (record_range& r : ranges) {
+        CHECK(r.next() != nullptr);
+        CHECK(r.next() == nullptr);
+    }
+    log().delete_topic("orders");
+    for (record_range& r : ranges)
+        CHECK(complaint_of([&] { return r.wait(std::chrono::seconds{100}); }) ==
+              errc::unknown_topic);
+}
+
+TEST_CASE_METHOD(every_log, "names that differ in . and _ only collide, as in Kafka")
+{
+    topic("a.b_c");
+    CHECK(complaint_of([&] { return log().create_topic("a_b.c"), 0; }) ==
+          errc::illegal_topic_name);
+    topic("a.b-c");
+}
+
+TEST_CASE_METHOD(every_log, "a topic whose name begins with __ is internal: no list, no query and "
+                            "no boundary has it")
+{
+    topic("__mine");
+    topic("orders");
+    const position shown = log().append({.records = {event("orders", "k", "v").type("T")}}).last();
+    append({event("__mine", "k", "hidden").type("T")});
+    for (int i = 0; i < 2; ++i) {
+        CHECK(log().last_match(query::all()) == shown);
+        CHECK(log().last_match({{of_types({"T"})}}) == shown);
+        CHECK(text(log().read_query({{of_types({"T"})}})) == "v");
+        CHECK(text(log().read_all()) == "v");
+        CHECK(text(log().read_stream({"__mine", "k"})) == "hidden");
+        reopen_without_index();
+    }
+}
+
+TEST_CASE_METHOD(plain_log, "a wait for ever is one")
+{
+    topic("orders");
+    auto range  = log().read_all();
+    auto waiter = std::async(std::launch::async, [&] {
+        return range.wait(record_range::clock::duration::max());
+    });
+    append("orders", "k", "v");
+    CHECK(waiter.get());
 }

@@ -133,7 +133,9 @@ public:
 
     // ---- Topics. -------------------------------------------------------------------------
 
-    /// Throws topic_exists, illegal_topic_name, illegal_partition_count (1 to 10,000).
+    /// Throws topic_exists, illegal_topic_name, illegal_partition_count (1 to 10,000). A name that
+    /// begins with "__" is internal, as in Kafka: lists, reads of the whole log and queries leave
+    /// such topics out, and their records cross no boundary.
     void create_topic(const std::string& name, std::int32_t partitions = 1,
                       const topic_config& config = {});
     /// As create_topic(), but false where it exists already.
@@ -214,7 +216,8 @@ public:
 
     const std::string& directory() const noexcept;  ///< "" in memory
 
-    /// Flushes, merges, stops the threads. Waiting ranges end. Further calls throw `closed`.
+    /// Flushes, merges, stops the threads. Waiting ranges end. Appending and reading throw `closed`
+    /// from then on; statistics() and names are still told.
     void close();
 
 private:

@@ -32,7 +32,10 @@ class record_source;
 ///           commit_log. A range holds the segment it stands in, not a transaction: a slow
 ///           reader keeps one file from being deleted and delays nobody.
 /// Errors    next() throws storage_error where a checksum fails (it says topic, partition and
-///           offset), offset_out_of_range where retention overtook a reader.
+///           offset); offset_out_of_range where retention overtook a reader: records that it had
+///           before it when it began are gone; unknown_topic at the end of a partition or stream
+///           whose topic was deleted meanwhile. What was gone before a range began it does not
+///           have: a stream may begin after version 0.
 class record_range
 {
 public:
@@ -49,7 +52,11 @@ public:
     /// when the log is closed.
     /// A range that goes backwards has no more: false at once.
     bool wait(clock::time_point deadline);
-    bool wait(clock::duration d) { return wait(clock::now() + d); }
+    bool wait(clock::duration d)
+    {
+        const auto now = clock::now();
+        return wait(d < clock::time_point::max() - now ? now + d : clock::time_point::max());
+    }
 
     /// Makes a wait() return false, now and later.
     void stop() noexcept;
