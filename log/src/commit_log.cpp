@@ -61,17 +61,27 @@ std::optional<record_range> partition::try_read(offset from) const
                                                  direction::forward)};
 }
 
+namespace {
+
+[[noreturn]] void refuse_offset(const partition& p, offset at)
+{
+    const auto start = p.start_offset(), end = p.end_offset();
+    const char* const why = at.value < 0 ? "offsets begin at 0; for the oldest kept, read from "
+                                           "start_offset()"
+                            : at < start ? "retention has removed it; go on from the oldest kept"
+                                         : "it is not there yet; go on from the end";
+    throw offset_out_of_range{p.id().topic + "-" + std::to_string(p.id().partition) +
+                              ": offset " + std::to_string(at.value) + " is not in " +
+                              std::to_string(start.value) + " to " + std::to_string(end.value) +
+                              ": " + why};
+}
+
+}  // namespace
+
 record_range partition::read(offset from) const
 {
     if (auto range = try_read(from)) return std::move(*range);
-    throw offset_out_of_range{id().topic + "-" + std::to_string(id().partition) + ": offset " +
-                              std::to_string(from.value) + " is not in " +
-                              std::to_string(start_offset().value) + " to " +
-                              std::to_string(end_offset().value) +
-                              (from < start_offset() ? ": retention has removed it; go on from "
-                                                       "the oldest kept"
-                                                     : ": it is not there yet; go on from the "
-                                                       "end")};
+    refuse_offset(*this, from);
 }
 
 record_range partition::read_backwards(offset from) const
@@ -83,11 +93,7 @@ record_range partition::read_backwards(offset from) const
 
 std::vector<stored_batch> partition::read_batches(offset from, std::size_t max_bytes) const
 {
-    if (from < start_offset() || from > end_offset())
-        throw offset_out_of_range{id().topic + "-" + std::to_string(id().partition) +
-                                  ": offset " + std::to_string(from.value) + " is not in " +
-                                  std::to_string(start_offset().value) + " to " +
-                                  std::to_string(end_offset().value)};
+    if (from < start_offset() || from > end_offset()) refuse_offset(*this, from);
     std::vector<detail::placed_batch> placed;
     handle_->engine->read(handle_->uid, from, {max_bytes, 100'000}, placed);
     std::vector<stored_batch> batches;

@@ -108,7 +108,7 @@ std::uint64_t engine::clean_all(bool in_background)
 
     std::uint64_t freed = 0;
     // Each rewrite leaves less garbage or fewer segments; the bound is for what we did not see.
-    auto rewrites_left = 2 * segments()->size();
+    auto rewrites_left = 2 * segments().size();
     for (auto plan = plan_rewrite(c); !plan.segments.empty() && rewrites_left-- > 0;
          plan = plan_rewrite(c)) {
         freed += rewrite(c, plan);
@@ -127,7 +127,7 @@ void engine::consumer_groups_expire()
 void engine::roll_if_expired(timestamp at)
 {
     const auto list    = segments();
-    const auto summary = list->back().summary;
+    const auto summary = list.back().summary;
     const bool expired = with_state([&](const folded_state& s) {
         return std::any_of(summary->begin(), summary->end(), [&](const auto& of) {
             const auto* p = s.topics.find(of.first);
@@ -151,8 +151,8 @@ void engine::advance_starts(timestamp at)
         if (!t->config.cleanup_delete) continue;
         for (const auto uid : t->uids) {
             const auto old = start_offset(uid);
-            const auto to  = std::max(expired_by_time(*list, *t, uid, old, at),
-                                      expired_by_size(*list, *t, uid, old));
+            const auto to  = std::max(expired_by_time(list, *t, uid, old, at),
+                                      expired_by_size(list, *t, uid, old));
             if (to > old) starts.emplace_back(uid, to);
         }
     }
@@ -285,8 +285,8 @@ engine::rewrite_plan engine::plan_rewrite(cleaning& c)
     const auto   list = segments();
     rewrite_plan plan;
     std::uint64_t small = 0;  // live bytes of the neighbours that are small
-    for (std::size_t i = 0; i + 1 < list->size(); ++i) {
-        const auto&   s     = (*list)[i];
+    for (std::size_t i = 0; i + 1 < list.size(); ++i) {
+        const auto&   s     = list[i];
         std::uint64_t total = 0, dead = 0;
         for (const auto& [uid, slice] : *s.summary) {
             total += slice.bytes;

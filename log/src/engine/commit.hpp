@@ -30,7 +30,8 @@ struct pending_append
         std::int32_t             number = 0;
         std::uint32_t            uid    = 0;
         std::uint32_t            at     = 0;  // batches: known beforehand
-        std::uint32_t            check  = 0;
+        std::uint32_t            check  = 0;  // likewise
+        std::uint32_t            bytes  = 0;  // records: at most, encoded
         term                     stream;
         term                     command;
         std::uint32_t            first_term = 0;

@@ -50,12 +50,20 @@ std::string_view line_after(std::string_view text, std::string_view word)
 
 directory_format parse_format(const std::string& directory, const std::string& text)
 {
+    const auto damaged = [&] {
+        return storage_error{errc::damaged_index,
+                             directory + "/FORMAT is damaged: restore it from a backup of this "
+                                         "directory (it never changes)"};
+    };
+    if (!text.starts_with("cairn ")) {
+        if (text.find("\nsecret ") != std::string::npos) throw damaged();
+        throw storage_error{errc::not_a_data_directory,
+                            directory + "/FORMAT is not Cairn's: choose another directory"};
+    }
     const auto number  = line_after(text, "cairn ");
     int        version = 0;
     std::from_chars(number.data(), number.data() + number.size(), version);
-    if (!text.starts_with("cairn ") || version < 1)
-        throw storage_error{errc::not_a_data_directory,
-                            directory + "/FORMAT is not Cairn's: choose another directory"};
+    if (version < 1) throw damaged();
     if (version > format_version)
         throw storage_error{errc::newer_format,
                             directory + " has format " + std::to_string(version) +
@@ -63,16 +71,13 @@ directory_format parse_format(const std::string& directory, const std::string& t
                                 ": use the Cairn that wrote it, or a newer one"};
     const auto check  = text.find("check ");
     const auto secret = line_after(text, "secret ");
-    const auto cluster = line_after(text, "cluster ");
     directory_format f;
-    f.cluster_id    = cluster;
+    f.cluster_id    = line_after(text, "cluster ");
     const auto high = parse_hex(secret.substr(0, std::min<std::size_t>(16, secret.size())));
     const auto low  = secret.size() == 32 ? parse_hex(secret.substr(16)) : std::nullopt;
     if (check == std::string::npos || !high || !low ||
         parse_hex(line_after(text, "check ")) != crc32c(std::string_view{text}.substr(0, check)))
-        throw storage_error{errc::damaged_index,
-                            directory + "/FORMAT is damaged: restore it from a backup of this "
-                                        "directory (it never changes)"};
+        throw damaged();
     f.secret = {*high, *low};
     return f;
 }

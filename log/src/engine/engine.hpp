@@ -41,8 +41,8 @@ namespace cairn::detail {
 class directory_lock;
 struct pending_append;
 struct commit_group;
+class group_writer;
 
-/// The segments as they are at one moment.
 struct segment_entry
 {
     std::shared_ptr<segment>               body;
@@ -50,7 +50,33 @@ struct segment_entry
     position                               end;
     std::shared_ptr<const segment_summary> summary;
 };
-using segment_list = std::vector<segment_entry>;
+
+/// The segments as they are at one moment.
+///
+/// Lifetime  Its own: a copy is one shared pointer, and keeps every segment of that moment. A
+///           range-for over a temporary one is safe.
+class segment_list
+{
+public:
+    segment_list() = default;
+    explicit segment_list(std::vector<segment_entry> entries)
+        : entries_{std::make_shared<const std::vector<segment_entry>>(std::move(entries))}
+    {
+    }
+
+    auto        begin() const noexcept { return entries_->begin(); }
+    auto        end() const noexcept { return entries_->end(); }
+    auto        rbegin() const noexcept { return entries_->rbegin(); }
+    auto        rend() const noexcept { return entries_->rend(); }
+    const auto& back() const noexcept { return entries_->back(); }
+    const auto& operator[](std::size_t i) const noexcept { return (*entries_)[i]; }
+    bool        empty() const noexcept { return entries_->empty(); }
+    std::size_t size() const noexcept { return entries_->size(); }
+
+private:
+    std::shared_ptr<const std::vector<segment_entry>> entries_ =
+        std::make_shared<const std::vector<segment_entry>>();
+};
 
 class engine : public std::enable_shared_from_this<engine>
 {
@@ -184,6 +210,10 @@ private:
     void prepare_batch(pending_append& p);
     void submit(pending_append& p);
     void commit(commit_group& group);
+    void decide(group_writer& writer, pending_append& p, timestamp time);
+    void decide_batch(group_writer& writer, pending_append& p, timestamp time);
+    offset& next_offset(group_writer& writer, std::uint32_t uid) const;
+    void    publish(group_writer& writer, timestamp time);
     void throw_if_closed() const;
     void fail(const std::string& why) noexcept;
     receipt repeated(position first, std::int64_t count, bool command) const;
@@ -202,7 +232,7 @@ private:
     void start_threads();
     void stop_threads();
 
-    std::shared_ptr<const segment_list> segments() const;
+    segment_list segments() const;
 
     /// Reads the segments: names the partition where a batch is damaged, and takes a fresh look
     /// where the process that writes has replaced one (read-only).
@@ -278,8 +308,8 @@ private:
 
     // ---- Segments. -------------------------------------------------------------------------
 
-    mutable std::mutex                          segments_mutex_;
-    mutable std::shared_ptr<const segment_list> segments_ = std::make_shared<segment_list>();
+    mutable std::mutex   segments_mutex_;
+    mutable segment_list segments_;
 
     // ---- Guarded by merge_step_mutex_: one merge, roll or rewrite at a time. ----------------
 

@@ -23,19 +23,19 @@ constexpr auto          index_flush_interval = std::chrono::seconds{5};
 
 void engine::publish_segments() const
 {
-    auto       list = std::make_shared<segment_list>();
-    const auto old  = segments();
+    std::vector<segment_entry> list;
+    const auto                 old = segments();
     for (const auto& s : all_) {
-        const auto known = std::find_if(old->begin(), old->end(),
+        const auto known = std::find_if(old.begin(), old.end(),
                                         [&](const segment_entry& e) { return e.body == s; });
-        if (known != old->end() && known->end == s->end())
-            list->push_back(*known);
+        if (known != old.end() && known->end == s->end())
+            list.push_back(*known);
         else
-            list->push_back({s, s->first(), s->end(),
+            list.push_back({s, s->first(), s->end(),
                              std::make_shared<const segment_summary>(s->summary())});
     }
     const std::lock_guard lock{segments_mutex_};
-    segments_ = std::move(list);
+    segments_ = segment_list{std::move(list)};
 }
 
 void engine::make_ready(std::uint64_t room_for)
@@ -67,7 +67,7 @@ bool engine::must_roll(std::uint64_t bytes) const
     if (active.bytes() >= options_.segment_bytes_max) return true;
     if (now() - active_since_ >= options_.segment_age_max.count()) return true;
     const auto list    = segments();
-    const auto summary = list->back().summary;
+    const auto summary = list.back().summary;
     const std::shared_lock lock{publish_mutex_};
     return std::any_of(summary->begin(), summary->end(), [&](const auto& of) {
         const auto* p = state_.topics.find(of.first);
@@ -128,7 +128,7 @@ void engine::merge()
         const auto            until = end();
         const std::lock_guard step{merge_step_mutex_};
         throw_if_shut();
-        while (segments()->back().end < until && merge_some()) {}
+        while (segments().back().end < until && merge_some()) {}
     }
     flush_index();
 }

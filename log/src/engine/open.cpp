@@ -117,7 +117,7 @@ void engine::open()
                                       : directory_lock::try_keep_writers_out(directory_)) {
         // Nobody writes: what is acknowledged and not merged is ours to read.
         reload_segments();
-        for (const auto list = segments(); const auto& s : *list)
+        for (const auto& s : segments())
             for (const auto& [uid, slice] : *s.summary)
                 ends_[uid] = std::max(ends_[uid], slice.end);
         if (!all_.empty()) catch_up(all_.back()->end());
@@ -149,7 +149,7 @@ void engine::open_segments()
     active_since_ = now();
     publish_segments();
     ends_.clear();
-    for (const auto list = segments(); const auto& s : *list)
+    for (const auto& s : segments())
         for (const auto& [uid, slice] : *s.summary)
             ends_[uid] = std::max(ends_[uid], slice.end);
 }
@@ -196,7 +196,7 @@ void engine::catch_up(position to)
                                                 0, to - from))};
     const bool long_work = p.total > options_.index_entries_in_memory * 4;
 
-    for (const auto list = segments(); const auto& s : *list) {
+    for (const auto& s : segments()) {
         if (s.end <= from) continue;
         // What a rewrite took out of the segment, its slice of the index still knows.
         if (index_->end() < s.end)
@@ -314,7 +314,7 @@ void engine::close()
     }
     {
         const std::lock_guard lock{segments_mutex_};
-        segments_ = std::make_shared<segment_list>();
+        segments_ = {};
     }
     prepared_ = nullptr;
     all_.clear();
@@ -346,7 +346,7 @@ void engine::refresh()
     const std::lock_guard one_at_a_time{refresh_mutex_};
     reload_segments();
     const auto list   = segments();
-    const auto merged = list->empty() ? position{0} : list->back().end;
+    const auto merged = list.empty() ? position{0} : list.back().end;
     if (merged <= end()) return;
     std::vector<placed_batch> trimmed;  // what was read from the journal once
     {

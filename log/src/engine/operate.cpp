@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <csignal>
-#include <cstring>
+#include <filesystem>
+#include <set>
+#include <utility>
 
 namespace cairn {
 namespace detail {
@@ -52,8 +53,8 @@ log_statistics engine::statistics() const
         s.merge_lag  = static_cast<std::uint64_t>(end() - tail_.first(end()));
     }
     const auto list = segments();
-    s.segments      = list->size();
-    for (const auto& each : *list) s.segment_bytes += each.body->bytes();
+    s.segments      = list.size();
+    for (const auto& each : list) s.segment_bytes += each.body->bytes();
     const auto i              = index_->statistics();
     s.index_entries_in_memory = i.entries_in_memory;
     s.index_runs              = i.runs;
@@ -102,7 +103,7 @@ void engine::backup(const std::string& to)
     for (const char* name : {"/journal", "/log", "/index"}) make_directory(to + name);
     const auto list = segments();
     progress   p{"backing up", 0, index_->statistics().run_bytes};
-    for (const auto& s : *list) p.total += s.body->bytes();
+    for (const auto& s : list) p.total += s.body->bytes();
     const auto told = [&](std::uint64_t bytes) {
         p.done += bytes;
         if (options_.on_progress) options_.on_progress(p);
@@ -111,7 +112,7 @@ void engine::backup(const std::string& to)
     // What is sealed is copied file by file; what comes after it, as far as the log goes now, is
     // read and written anew.
     position next{0};
-    for (const auto& s : *list) {
+    for (const auto& s : list) {
         if (!s.body->sealed()) break;
         const auto& path = s.body->path();
         told(copy_file(path, to + "/log" + path.substr(path.rfind('/'))));
@@ -218,9 +219,12 @@ public:
                   std::to_string(partitions_.size()));
     }
 
-    void fault(const std::string& where, const std::string& what, std::uint32_t uid = ~0u,
+    void fault(const std::string& where, std::string what, std::uint32_t uid = ~0u,
                offset at = offset{-1})
     {
+        // A damaged batch is met in every order in which batches are read.
+        if (at.value >= 0 && !told_.emplace(uid, at).second) return;
+        if (what.starts_with(where + ": ")) what.erase(0, where.size() + 2);
         std::string topic;
         auto        number = -1;
         if (const auto* p = topics_.find(uid)) {
@@ -291,7 +295,7 @@ private:
                           b.partition_uid, b.base);
                 next        = b.end_position();
                 auto& end   = partitions_.try_emplace(b.partition_uid, b.base).first->second;
-                if (b.base < end || (b.base > end && !rewritten && dense_before(b.partition_uid)))
+                if (b.base < end || (b.base > end && !rewritten && !any_rewritten_))
                     fault(s.path(),
                           "offset " + std::to_string(end.value) + " was expected, " +
                               std::to_string(b.base.value) + " is there",
@@ -308,13 +312,13 @@ private:
                 if (!records.ok())
                     fault(s.path(), "the batch's records do not parse", b.partition_uid, b.base);
             });
+        } catch (const damaged_batch& e) {
+            fault(s.path(), e.what(), e.partition_uid(), e.at());
         } catch (const std::exception& e) {
             fault(s.path(), e.what());
         }
         if (rewritten) any_rewritten_ = true;
     }
-
-    bool dense_before(std::uint32_t) const { return !any_rewritten_; }
 
     void check_index(hash_key key)
     {
@@ -333,15 +337,14 @@ private:
         }
         index->verify([&](const std::string& what) { fault(o.directory, what); });
         const auto end = index->checkpoint();
-        if (!segments_.empty() && end > segments_.back()->end()) {
-            // It may be ahead by what is still in the journal; nothing to compare that with.
-        }
         for (const auto& s : segments_) {
             if (s->first() >= end) break;
             try {
                 each_batch(*s, [&](const placed_batch& b) {
                     if (b.end_position() <= end) check_entries(*index, b);
                 });
+            } catch (const damaged_batch& e) {
+                fault(s->path(), e.what(), e.partition_uid(), e.at());
             } catch (const std::exception& e) {
                 fault(s->path(), e.what());
             }
@@ -420,6 +423,7 @@ private:
     topics_state                               topics_;
     std::map<std::uint32_t, offset>            partitions_;
     std::unordered_map<std::uint64_t, std::int64_t> versions_;
+    std::set<std::pair<std::uint32_t, offset>>      told_;
     bool          any_rewritten_ = false;
     std::uint64_t records_ = 0, batches_ = 0, bytes_ = 0;
 };

@@ -9,7 +9,7 @@
 
 namespace cairn::detail {
 
-std::shared_ptr<const segment_list> engine::segments() const
+segment_list engine::segments() const
 {
     const std::lock_guard lock{segments_mutex_};
     return segments_;
@@ -28,7 +28,7 @@ auto engine::reading(F&& read) const
     for (int attempt = 0;; ++attempt) {
         try {
             const auto list = segments();
-            return read(*list);
+            return read(list);
         } catch (const segment_gone&) {
             if (attempt == 3) throw;
             reload_segments();
@@ -301,7 +301,7 @@ std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_
         const std::shared_lock lock{publish_mutex_};
         from = tail_.offset_for_time(uid, t);
     }
-    for (const auto list = segments(); const auto& s : *list) {
+    for (const auto& s : segments()) {
         const auto slice = s.summary->find(uid);
         if (slice == s.summary->end() || slice->second.end <= start) continue;
         if (slice->second.max_timestamp < t) continue;

@@ -216,7 +216,7 @@ topic_description engine::describe(const topic_state& t) const
         part.partition = p;
         part.start     = start_offset(uid);
         part.end       = end_offset(uid);
-        for (const auto& s : *list)
+        for (const auto& s : list)
             if (const auto slice = s.summary->find(uid);
                 slice != s.summary->end() && slice->second.end > part.start)
                 part.bytes += slice->second.bytes;

@@ -247,6 +247,16 @@ TEST_CASE_METHOD(every_log, "a gap in a producer's sequence is refused, and noth
     CHECK(text(reading().partition("orders", 0).read(offset{0})) == "s0 s1 s2");
 }
 
+TEST_CASE_METHOD(every_log, "a batch with a producer id and no sequence is refused")
+{
+    topic("orders");
+    const complaint c =
+        complaint_of([&] { return append_batch("orders", 0, producer{.id = 7}.batch(-1)); });
+    CHECK(c == errc::invalid_argument);
+    check_complete(c, {"orders", "7", "sequence"});
+    CHECK(text(reading().partition("orders", 0).read(offset{0})) == "");
+}
+
 TEST_CASE_METHOD(every_log, "a producer's last five batches are remembered")
 {
     topic("orders");
