@@ -413,6 +413,17 @@ bool reading::move(std::size_t database, MDB_cursor_op how, bytes_view& key,
     return true;
 }
 
+bool reading::locate_floor(std::size_t database, bytes_view wanted, bytes_view& key,
+                           bytes_view& value) const
+{
+    key = wanted;
+    if (!locate(database, MDB_SET_RANGE, key, value)) {
+        key = {};
+        return locate(database, MDB_LAST, key, value);
+    }
+    return key <= wanted || locate(database, MDB_PREV, key, value);
+}
+
 bool reading::locate(std::size_t database, MDB_cursor_op how, bytes_view& key,
                      bytes_view& value) const
 {

@@ -190,6 +190,10 @@ public:
     /// anybody reads there. In between it can be fetched.
     bool locate(std::size_t database, MDB_cursor_op how, bytes_view& key, bytes_view& value) const;
 
+    /// To the last key <= `wanted`; like locate(). False: there is none.
+    bool locate_floor(std::size_t database, bytes_view wanted, bytes_view& key,
+                      bytes_view& value) const;
+
     /// The value, once it is seen to lie inside of its pages and they inside of the file.
     bytes_view bounded(bytes_view value) const;
 

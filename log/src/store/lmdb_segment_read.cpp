@@ -257,17 +257,11 @@ void lmdb_segment::find(std::uint32_t uid, std::span<const record_place> wanted,
         for (std::size_t i = 0; i < n; ++i) {
             auto& s           = steps[i];
             s                 = {};
-            const auto target = run_key(uid, wanted[i].at);
-            bytes_view key    = target, value;
-            if (r.locate(batches_db, MDB_SET_RANGE, key, value)) {
-                if (key > bytes_view{target} && !r.locate(batches_db, MDB_PREV, key, value))
-                    continue;
-            } else if (key = {}; !r.locate(batches_db, MDB_LAST, key, value)) {
+            if (!r.locate_floor(batches_db, run_key(uid, wanted[i].at), s.key, s.value)) {
+                s.key = {};
                 continue;
             }
-            s.key   = key;
-            s.value = value;
-            fetch(value.data() - 16, 2);  // LMDB's page header, and the run's directory
+            fetch(s.value.data() - 16, 2);  // LMDB's page header, and the run's directory
         }
         for (std::size_t i = 0; i < n; ++i) {
             auto& s = steps[i];

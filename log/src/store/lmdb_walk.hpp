@@ -60,16 +60,9 @@ public:
     /// To the batch with the last base offset <= at; false where there is none.
     bool floor(offset at)
     {
-        const auto wanted = run_key(uid_, at);
-        bytes_view key    = wanted;
-        bytes_view value;
-        if (!reading_.move(batches_db, MDB_SET_RANGE, key, value)) {
-            key = {};
-            if (!reading_.move(batches_db, MDB_LAST, key, value)) return false;
-        } else if (key > bytes_view{wanted} && !reading_.move(batches_db, MDB_PREV, key, value)) {
-            return false;
-        }
-        if (!here(key, value) || run_.base() > at) return false;
+        bytes_view key, value;
+        if (!reading_.locate_floor(batches_db, run_key(uid_, at), key, value)) return false;
+        if (!here(key, reading_.bounded(value)) || run_.base() > at) return false;
         index_ = run_.floor(at);
         return true;
     }
@@ -159,16 +152,9 @@ public:
     /// To the batch with the last position <= at; false where there is none.
     bool floor(position at)
     {
-        const auto wanted = block_key(at);
-        bytes_view key    = wanted;
-        bytes_view value;
-        if (!reading_.move(commits_db, MDB_SET_RANGE, key, value)) {
-            key = {};
-            if (!reading_.move(commits_db, MDB_LAST, key, value)) return false;
-        } else if (key > bytes_view{wanted} && !reading_.move(commits_db, MDB_PREV, key, value)) {
-            return false;
-        }
-        here(key, value);
+        bytes_view key, value;
+        if (!reading_.locate_floor(commits_db, block_key(at), key, value)) return false;
+        here(key, reading_.bounded(value));
         if (block_.first() > at) return false;
         index_ = block_.floor(at);
         return true;
@@ -176,9 +162,7 @@ public:
 
     bool first()
     {
-        bytes_view key, value;
-        if (!reading_.move(commits_db, MDB_FIRST, key, value)) return false;
-        here(key, value);
+        if (!turn(MDB_FIRST)) return false;
         index_ = 0;
         return true;
     }
@@ -189,9 +173,7 @@ public:
             ++index_;
             return true;
         }
-        bytes_view key, value;
-        if (!reading_.move(commits_db, MDB_NEXT, key, value)) return false;
-        here(key, value);
+        if (!turn(MDB_NEXT)) return false;
         index_ = 0;
         return true;
     }
@@ -202,9 +184,7 @@ public:
             --index_;
             return true;
         }
-        bytes_view key, value;
-        if (!reading_.move(commits_db, MDB_PREV, key, value)) return false;
-        here(key, value);
+        if (!turn(MDB_PREV)) return false;
         index_ = block_.count() - 1;
         return true;
     }
@@ -242,6 +222,14 @@ private:
             throw_damaged(reading_.of().path(), e.uid, e.run,
                           "what is stored is not a run of batches");
         *run_ = *r;
+    }
+
+    bool turn(MDB_cursor_op to)
+    {
+        bytes_view key, value;
+        if (!reading_.move(commits_db, to, key, value)) return false;
+        here(key, value);
+        return true;
     }
 
     void here(bytes_view key, bytes_view value)
