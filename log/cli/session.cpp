@@ -103,7 +103,7 @@ std::unique_ptr<command> make_tree()
         "--data DIR behind the command, or once for all with CAIRN_DATA.");
     root->text(
         "What only reads opens the directory without a lock, and so works while a service "
-        "writes in it; it sees what is at most a tenth of a second old. What writes needs "
+        "writes in it; it is behind by about a sixth of a second. What writes needs "
         "the directory for itself.");
     root->shows("export CAIRN_DATA=./data", "The log that the next commands mean.");
     root->shows("cairn topic create orders --partitions 8",

@@ -32,8 +32,10 @@ struct log_options
     /// Makes the data directory where there is none. False: not_a_data_directory instead.
     bool create = true;
 
-    /// Reads beside the process that writes, or alone. What is merged is seen: at most about
-    /// merge_interval behind. Appending throws read_only.
+    /// Reads beside the process that writes, or alone. What is merged is seen: about
+    /// merge_interval and 50 ms behind, more where the writer's disk is full. Appending throws
+    /// read_only. A range over the whole log or a query may pass over what the writer's retention
+    /// removes meanwhile; one over a partition or stream is told.
     bool read_only = false;
 
     /// A segment is closed and a new one begun at this size, or at this age.
@@ -133,7 +135,8 @@ public:
 
     // ---- Topics. -------------------------------------------------------------------------
 
-    /// Throws topic_exists, illegal_topic_name, illegal_partition_count (1 to 10,000). A name that
+    /// Throws topic_exists, illegal_topic_name (also for a name that differs from another topic's
+    /// in "." and "_" only), illegal_partition_count (1 to 10,000). A name that
     /// begins with "__" is internal, as in Kafka: lists, reads of the whole log and queries leave
     /// such topics out, and their records cross no boundary.
     void create_topic(const std::string& name, std::int32_t partitions = 1,
