@@ -188,19 +188,22 @@ public:
     void mark_newest()
     {
         if (!newest_ || newest_->marked) return;
-        auto& entries = seen.entries;
-        if (entries.empty() || entries.back().position != newest_->position) {
-            index_entry e;  // it left no trace of its own
+        newest_->marked = true;
+        auto&      entries = seen.entries;
+        const auto place   = entries.begin() + static_cast<std::ptrdiff_t>(newest_->entry);
+        if (place == entries.end() || place->position != newest_->position) {
+            // It left no trace of its own; records of internal topics may have, behind it.
+            index_entry e;
             e.position      = newest_->position;
             e.partition_uid = newest_->uid;
             e.offset        = newest_->at;
-            entries.push_back(e);
+            entries.insert(place, e);
         }
-        const auto of_record = entries.back().terms;
+        auto&      entry     = entries[newest_->entry];
+        const auto of_record = entry.terms;
         auto&      terms     = marks_.emplace_back(of_record.begin(), of_record.end());
         terms.push_back(index_.hasher().any_record());
-        entries.back().terms = terms;
-        newest_->marked      = true;
+        entry.terms = terms;
     }
 
     void close()
@@ -265,7 +268,8 @@ private:
         if (place.uid < first_free_uid) return;
         // Records that queries do not show do not cross boundaries either.
         const auto terms = place.topic->internal ? 0 : place.terms;
-        if (!place.topic->internal) newest_ = newest{at_position, place.uid, o};
+        if (!place.topic->internal)
+            newest_ = newest{at_position, place.uid, o, seen.entries.size()};
         if (!place.stream && terms == 0 && !place.command) return;
         index_entry e;
         e.position      = at_position;
@@ -295,6 +299,7 @@ private:
         cairn::position position;
         std::uint32_t   uid;
         offset          at;
+        std::size_t     entry;  // where its entry is, or would be
         bool            marked = false;
     };
     std::optional<newest>         newest_;

@@ -198,6 +198,24 @@ TEST_CASE_METHOD(every_log, "query::all() is every record but the log's own")
     CHECK(text(reading().read_all()) == "z z");
 }
 
+TEST_CASE_METHOD(every_log, "the newest record is found behind records of internal topics, with "
+                            "which it was appended")
+{
+    topic("orders");
+    topic("notes");
+    topic("__mine");
+    const auto mine = [] { return event("__mine", "k", "hidden").type("T"); };
+    for (const bool keyed : {true, false}) {
+        const auto seen = append({keyed ? event("orders", "o", "v") : event("orders", no_key, "v"),
+                                  mine(), mine()})
+                              .first;
+        CHECK(log().last_match(query::all()) == seen);
+        CHECK(log().try_append(when(query::all(), seen - 1)).error().found_position == seen);
+        reading();
+        CHECK(log().last_match(query::all()) == seen);
+    }
+}
+
 TEST_CASE_METHOD(every_log, "a boundary is evaluated against what is committed before the append, "
                             "not against the append itself")
 {
