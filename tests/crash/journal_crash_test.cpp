@@ -8,9 +8,9 @@
 #include "crash/enumerate.hpp"
 #include "crash/faults.hpp"
 #include "crash/recorder.hpp"
-#include "crash/temporary_directory.hpp"
 #include "file.hpp"
 #include "journal/journal.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <catch2/catch.hpp>
 

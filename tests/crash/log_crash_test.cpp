@@ -4,8 +4,8 @@
 // merging and rewriting do to the disk is recorded; every legal state is opened as a log.
 #include "enumerate.hpp"
 #include "log_workload.hpp"
+#include "main/temporary_directory.hpp"
 #include "recorder.hpp"
-#include "temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 

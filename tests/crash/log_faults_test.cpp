@@ -4,7 +4,7 @@
 // nothing hangs, nothing dies, and after a failed flush nothing is acknowledged any more.
 #include "faults.hpp"
 #include "log_workload.hpp"
-#include "temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 

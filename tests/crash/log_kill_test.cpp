@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A process that writes is killed, again and again: what it was told is recorded must be there.
-#include "temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 

@@ -4,7 +4,7 @@
 #include "recorder.hpp"
 #include "enumerate.hpp"
 #include "faults.hpp"
-#include "temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <catch2/catch.hpp>
 

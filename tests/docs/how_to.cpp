@@ -2,7 +2,7 @@
 //
 // The code of the pages in docs/how-to, docs/explanation and docs/reference, and that it does
 // what they say. docs_test.py compares the regions with the pages.
-#include "crash/temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 

@@ -8,7 +8,7 @@
 // The secret of FORMAT and the clock are given, so that what is printed is the same in each run
 // but for a topic's id and a journal file's salt, which are random. It uses none of the code that
 // reads these files: it is written by the page.
-#include "crash/temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 #include <cairn/log/crc32c.hpp>

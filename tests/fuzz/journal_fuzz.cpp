@@ -8,9 +8,7 @@
 #include "journal/format.hpp"
 #include "journal/journal.hpp"
 #include "log/allocation_meter.hpp"
-
-#include <stdlib.h>
-#include <unistd.h>
+#include "main/temporary_directory.hpp"
 
 #include <cstdint>
 #include <cstdlib>
@@ -45,16 +43,8 @@ void must(bool so)
 /// One directory for the life of the process; empty before each input.
 const std::string& directory()
 {
-    static const std::string path = [] {
-        std::string p = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : "/tmp/";
-        p += "cairn-fuzz-XXXXXX";
-        must(::mkdtemp(p.data()) != nullptr);
-        static std::string for_exit;
-        for_exit = p;
-        std::atexit([] { fs::remove_all(for_exit); });
-        return p;
-    }();
-    return path;
+    static const cairn::testing::temporary_directory made;
+    return made.path();
 }
 
 template <class Struct>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file.hpp"
 #include "crash/faults.hpp"
-#include "crash/temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <catch2/catch.hpp>
 

@@ -138,7 +138,7 @@ private:
         return all;
     }
 
-    temporary_directory directory_;
+    temporary_directory directory_{place::disk};
     term_hasher         hasher_{test_key};
     index_model         model_;
     std::vector<answer> answers_;

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the index must say, computed the slow and obvious way, and a directory to try it in.
+// What the index must say, computed the slow and obvious way.
 #pragma once
 
 #include "index/index.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <limits>
 #include <map>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 namespace cairn::detail {
@@ -42,29 +39,6 @@ using namespace cairn::detail;
 using detail::index;  // not the one of <strings.h>
 
 inline constexpr hash_key test_key{0x0706050403020100, 0x0f0e0d0c0b0a0908};
-
-class temporary_directory
-{
-public:
-    temporary_directory()
-    {
-        auto pattern = (std::filesystem::temp_directory_path() / "cairn-index-XXXXXX").string();
-        if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no directory"};
-        path_ = pattern;
-    }
-    ~temporary_directory()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    temporary_directory(const temporary_directory&)            = delete;
-    temporary_directory& operator=(const temporary_directory&) = delete;
-
-    std::string operator/(const std::string& name) const { return path_ + '/' + name; }
-
-private:
-    std::string path_;
-};
 
 /// A record as the index sees it. `stream` and `command` may be absent (zero).
 struct indexed_record

@@ -323,7 +323,7 @@ private:
     std::int64_t                          fan_in_ = 2;
     std::int64_t                          offset_base_ = 1000;
     term_hasher                           hasher_{test_key};
-    temporary_directory                   directory_;
+    temporary_directory                   directory_{place::disk};
     index_model                           model_;
     std::unique_ptr<index>                index_;
     std::vector<lookup_hint<stream_head>> hints_;

@@ -107,7 +107,7 @@ public:
     std::vector<std::string> damage;
 
 private:
-    temporary_directory    directory_;
+    temporary_directory    directory_{place::disk};
     std::size_t            fan_in_;
     std::unique_ptr<index> index_;
     int                    added_ = 0;
@@ -297,7 +297,7 @@ TEST_CASE("a type of many events is searched by position, however they are sprea
 {
     std::mt19937_64 random{7};
     const auto      far = GENERATE(1.0, 3.0, 9.0);  // the larger, the more uneven
-    temporary_directory directory;
+    temporary_directory directory{place::disk};
     index               i{{.directory = directory / "index", .key = test_key}};
     const term          type{5, 5};
     const term          rare{6, 6};
@@ -339,7 +339,7 @@ TEST_CASE("a type of many events is searched by position, however they are sprea
 
 TEST_CASE("terms whose hashes crowd together are found, and those between them are not")
 {
-    temporary_directory directory;
+    temporary_directory directory{place::disk};
     index               i{{.directory = directory / "index", .key = test_key, .merge_fan_in = 2}};
     for (std::int64_t n = 0; n < 400; ++n) {
         index_entry e;
@@ -587,7 +587,7 @@ TEST_CASE("read-only, an index can be added to, and writes nothing")
 
 TEST_CASE("read-only, there need be no directory")
 {
-    temporary_directory d;
+    temporary_directory d{place::disk};
     const index         i{{.directory = d / "none", .key = test_key, .read_only = true}};
     CHECK(i.end() == position{0});
     CHECK(!std::filesystem::exists(d / "none"));

@@ -170,7 +170,7 @@ private:
     }
     std::int64_t all_batches() const { return std::ssize(known_.batches); }
 
-    temporary_directory       directory_;
+    temporary_directory       directory_{place::disk};
     index                     index_;
     known_records             known_;
     std::atomic<std::int64_t> added_{0};    // batches

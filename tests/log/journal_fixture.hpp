@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "crash/temporary_directory.hpp"
 #include "journal/format.hpp"
 #include "journal/journal.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -47,7 +47,7 @@ public:
 
 private:
     std::string                    kind_;
-    scratch_directory              directory_;
+    temporary_directory            directory_{place::disk};
     std::unique_ptr<segment_store> store_;
 };
 

@@ -310,7 +310,7 @@ private:
         if (pwrite(fd_, whole_.data(), size_, 0) != static_cast<ssize_t>(size_)) _exit(9);
     }
 
-    scratch_directory        directory_;
+    temporary_directory      directory_{place::disk};
     truth                    truth_;
     std::string              file_;
     std::string              whole_;

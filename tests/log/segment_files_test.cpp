@@ -302,7 +302,7 @@ TEST_CASE("after kill -9, all that was acknowledged is there, and no half append
     const unsigned    seed = some_seed();
     std::minstd_rand  random{seed};
     constexpr int     cycles = 8;
-    scratch_directory directory;
+    temporary_directory directory{place::disk};
     INFO("seed " << seed);
 
     std::int64_t acknowledged = 0;
@@ -400,7 +400,7 @@ TEST_CASE("a forked process opens what its parent has open for itself", "[segmen
 
 TEST_CASE("another process follows while this one appends, rolls and rewrites", "[segment]")
 {
-    scratch_directory directory;
+    temporary_directory directory{place::disk};
     int               ready[2];
     REQUIRE(pipe(ready) == 0);
     constexpr std::int64_t goal = 4'000;

@@ -4,15 +4,13 @@
 #include <cairn/log/crc32c.hpp>
 #include <cairn/log/record_batch.hpp>
 
+#include "main/temporary_directory.hpp"
 #include "record/endian.hpp"
 #include "store/segment.hpp"
 
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -20,30 +18,8 @@ namespace segment_test {
 
 using namespace cairn;
 using namespace cairn::detail;
-
-/// A directory that is gone afterwards.
-class scratch_directory
-{
-public:
-    scratch_directory()
-    {
-        auto pattern = (std::filesystem::temp_directory_path() / "cairn-segment-XXXXXX").string();
-        if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no scratch directory"};
-        path_ = pattern;
-    }
-    ~scratch_directory()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    scratch_directory(const scratch_directory&)            = delete;
-    scratch_directory& operator=(const scratch_directory&) = delete;
-
-    const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
-};
+using cairn::testing::place;
+using cairn::testing::temporary_directory;
 
 /// A batch as a segment sees one: a good header and CRC; what lies behind is anything.
 inline std::string make_batch(offset base, std::uint32_t offsets, timestamp at,

@@ -8,8 +8,6 @@
 #include <ostream>
 #include <sstream>
 
-#include <unistd.h>
-
 namespace cairn {
 
 std::ostream& operator<<(std::ostream& out, errc code)
@@ -30,21 +28,6 @@ std::ostream& operator<<(std::ostream& out, const header& h)
 }  // namespace cairn
 
 namespace contract {
-
-// ---- Folders. --------------------------------------------------------------------------------
-
-scratch_directory::scratch_directory()
-{
-    std::string pattern = (fs::temp_directory_path() / "cairn-contract-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) FAIL("cannot make " << pattern);
-    path_ = pattern;
-}
-
-scratch_directory::~scratch_directory()
-{
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-}
 
 // ---- Records. --------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include "main/temporary_directory.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <atomic>
@@ -40,21 +42,6 @@ namespace contract {
 using namespace cairn;  // NOLINT: the tests of one namespace
 
 namespace fs = std::filesystem;
-
-/// A folder of its own that goes away with it.
-class scratch_directory
-{
-public:
-    scratch_directory();
-    ~scratch_directory();
-    scratch_directory(const scratch_directory&)            = delete;
-    scratch_directory& operator=(const scratch_directory&) = delete;
-
-    const fs::path& path() const noexcept { return path_; }
-
-private:
-    fs::path path_;
-};
 
 /// A record on its way: topic, key (or none), value, and what else is said of it.
 struct event : append_record
@@ -189,9 +176,9 @@ public:
 
     void close();
 
-    bool            on_disk() const noexcept { return kind_.on_disk; }
-    const fs::path& directory() const noexcept { return scratch_.path(); }
-    std::string     data() const { return (scratch_.path() / "data").string(); }
+    bool        on_disk() const noexcept { return kind_.on_disk; }
+    fs::path    directory() const { return scratch_.path(); }
+    std::string data() const { return scratch_ / "data"; }
 
     // ---- Doing. --------------------------------------------------------------------------
 
@@ -222,13 +209,13 @@ public:
 private:
     void churn();
 
-    kind_of_log               kind_;
-    Catch::ScopedMessage      message_;
-    scratch_directory         scratch_;
-    std::atomic<std::int64_t> now_ = start_of_time;
-    std::optional<commit_log> log_;
-    int                       appended_ = 0;
-    int                       reopened_ = 0;
+    kind_of_log                         kind_;
+    Catch::ScopedMessage                message_;
+    cairn::testing::temporary_directory scratch_{cairn::testing::place::disk};
+    std::atomic<std::int64_t>           now_ = start_of_time;
+    std::optional<commit_log>           log_;
+    int                                 appended_ = 0;
+    int                                 reopened_ = 0;
 };
 
 /// Each kind in turn.

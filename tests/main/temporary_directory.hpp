@@ -11,17 +11,22 @@
 
 namespace cairn::testing {
 
-/// An empty directory that goes away with the object. In memory where that can be: what is
-/// tested is which calls are made, and thousands of flushes of a real disk take minutes.
+/// Where a temporary directory is.
+enum class place {
+    memory,  ///< where that can be: thousands of flushes of a real disk take minutes
+    disk,    ///< where temporary files are, so that the file system is one that a user has
+};
+
+/// An empty directory that goes away with the object.
 class temporary_directory
 {
 public:
-    temporary_directory()
+    explicit temporary_directory(place where = place::memory)
     {
-        const std::filesystem::path base =
-            ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();
-        path_ = (base / "cairn-test-XXXXXX").string();
-        if (!::mkdtemp(path_.data())) throw std::runtime_error{"no temporary directory"};
+        const bool in_memory = where == place::memory && ::access("/dev/shm", W_OK) == 0;
+        const auto base      = in_memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+        path_                = (base / "cairn-test-XXXXXX").string();
+        if (!::mkdtemp(path_.data())) throw std::runtime_error{"cannot make " + path_};
     }
     ~temporary_directory()
     {
