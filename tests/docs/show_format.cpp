@@ -8,6 +8,7 @@
 // The secret of FORMAT and the clock are given, so that what is printed is the same in each run
 // but for a topic's id and a journal file's salt, which are random. It uses none of the code that
 // reads these files: it is written by the page.
+#include "main/files.hpp"
 #include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
@@ -20,13 +21,13 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 
 namespace {
 
 using namespace cairn;
+using cairn::testing::read_bytes;
 
 // ---- The example. -----------------------------------------------------------------------------
 
@@ -55,12 +56,6 @@ commit_log make_example(const std::string& directory)
                               .headers = {{"ce_type", "OrderPlaced"}, {"ce_tags", "vip"}}}}}});
     log.groups().commit("billing", {{.at = {"orders", 0}, .offset = offset{1}}});
     return log;
-}
-
-std::string content(const std::filesystem::path& path)
-{
-    std::ifstream in{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{in}, {}};
 }
 
 /// The one file of a directory whose name ends so; the first of them.
@@ -181,7 +176,7 @@ void show_batch(walk& w)
 void show_journal(const std::string& directory)
 {
     const auto path  = find(directory + "/journal", ".jnl");
-    const auto bytes = content(path);
+    const auto bytes = read_bytes(path);
     walk       w{bytes};
     heading("journal/" + path.filename().string() + ", " + std::to_string(bytes.size()) +
             " bytes: its header");
@@ -316,7 +311,7 @@ void show_segment(const std::string& directory)
 void show_index(const std::string& directory)
 {
     const auto path  = find(directory + "/index", ".run");
-    const auto bytes = content(path);
+    const auto bytes = read_bytes(path);
     walk       w{bytes};
     heading("index/" + path.filename().string() + ", " + std::to_string(bytes.size()) + " bytes");
     w.text(8, "magic");
@@ -369,7 +364,7 @@ void show_index(const std::string& directory)
 
 void show_state(const std::string& directory)
 {
-    const auto bytes = content(directory + "/index/folded.state");
+    const auto bytes = read_bytes(directory + "/index/folded.state");
     walk       w{bytes};
     heading("index/folded.state, " + std::to_string(bytes.size()) + " bytes");
     w.text(8, "magic");
@@ -425,7 +420,7 @@ int main(int argc, char** argv)
     log.merge();
     log.close();
     if (what == "FORMAT")
-        std::printf("%s", content(data + "/FORMAT").c_str());
+        std::printf("%s", read_bytes(data + "/FORMAT").c_str());
     else if (what == "segment")
         show_segment(data);
     else if (what == "index")

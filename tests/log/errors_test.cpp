@@ -3,24 +3,20 @@
 // docs/reference/errors.md has a line for each code of error.hpp, and for no other.
 #include <cairn/log/error.hpp>
 
+#include "main/files.hpp"
+
 #include <catch2/catch.hpp>
 
-#include <fstream>
 #include <map>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 
 namespace {
 
 std::string source(const std::string& path)
 {
-    std::ifstream     in{std::string{CAIRN_SOURCE_DIR} + "/" + path};
-    std::stringstream all;
-    all << in.rdbuf();
-    REQUIRE_FALSE(all.str().empty());
-    return all.str();
+    return cairn::testing::read_bytes(std::string{CAIRN_SOURCE_DIR} + "/" + path);
 }
 
 /// The enumerators, as the header spells them.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file.hpp"
 #include "crash/faults.hpp"
+#include "main/complaint.hpp"
 #include "main/temporary_directory.hpp"
 
 #include <catch2/catch.hpp>
@@ -9,13 +10,14 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 using namespace cairn;
 using namespace cairn::detail;
+using cairn::testing::code_of;
+using cairn::testing::complaint_of;
 using cairn::testing::fault;
 using cairn::testing::fault_injection;
 
@@ -27,24 +29,6 @@ struct with_a_directory
 
     std::string path(const std::string& name) const { return directory / name; }
 };
-
-template <class Action>
-std::optional<storage_error> error_of(Action action)
-{
-    try {
-        action();
-        return std::nullopt;
-    } catch (const storage_error& e) {
-        return e;
-    }
-}
-
-template <class Action>
-std::optional<errc> code_of(Action action)
-{
-    const auto e = error_of(std::move(action));
-    return e ? std::optional{e->code()} : std::nullopt;
-}
 
 }  // namespace
 
@@ -59,18 +43,19 @@ TEST_CASE("an errno has its code")
 TEST_CASE_METHOD(with_a_directory,
                  "an error says what was being done, to what, and what to do next")
 {
-    const auto e = error_of([&] { file{path("none"), file::access::read}; });
-    REQUIRE(e);
-    CHECK(std::string{e->what()} == "cannot read " + path("none") +
+    const auto c = complaint_of([&] { file{path("none"), file::access::read}; });
+    REQUIRE(c);
+    CHECK_THROWS_AS((file{path("none"), file::access::read}), storage_error);
+    CHECK(c->what == "cannot read " + path("none") +
                                         ": No such file or directory (errno 2); see whether "
                                         "something else moved or removed it");
 
     file                  f{path("f"), file::access::create};
     const fault_injection full{{.where = fault::call::write, .error = ENOSPC}};
-    const auto            e2 = error_of([&] { f.write_at(5, "abc"); });
-    REQUIRE(e2);
-    CHECK_THAT(e2->what(), Catch::StartsWith("cannot write 3 bytes at byte 5 of " + path("f")));
-    CHECK_THAT(e2->what(), Catch::Contains("free some space"));
+    const auto            c2 = complaint_of([&] { f.write_at(5, "abc"); });
+    REQUIRE(c2);
+    CHECK_THAT(c2->what, Catch::StartsWith("cannot write 3 bytes at byte 5 of " + path("f")));
+    CHECK_THAT(c2->what, Catch::Contains("free some space"));
 }
 
 TEST_CASE_METHOD(with_a_directory, "files are opened, made, made new or emptied")

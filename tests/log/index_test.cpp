@@ -6,6 +6,7 @@
 #include "file.hpp"
 #include "index/run.hpp"
 #include "index/run_merge.hpp"
+#include "main/complaint.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -120,17 +121,6 @@ void flip(const std::string& path, std::uint64_t byte)
     f.read_at(byte, b.data(), 1);
     b[0] = static_cast<char>(b[0] ^ 1);
     f.write_at(byte, b);
-}
-
-template <class F>
-errc code_of(F&& f)
-{
-    try {
-        f();
-    } catch (const error& e) {
-        return e.code();
-    }
-    return errc{};
 }
 
 query_terms all_of(std::vector<term> tags)

@@ -3,15 +3,14 @@
 
 #include "journal/format.hpp"
 #include "journal/journal.hpp"
+#include "main/complaint.hpp"
+#include "main/files.hpp"
 #include "main/temporary_directory.hpp"
 
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <ostream>
 #include <span>
 #include <string>
@@ -22,6 +21,12 @@ namespace journal_test {
 
 using namespace cairn;
 using namespace cairn::detail;
+using cairn::testing::code_of;
+using cairn::testing::complaint;
+using cairn::testing::complaint_of;
+using cairn::testing::read_bytes;
+using cairn::testing::temporary_directory;
+using cairn::testing::write_bytes;
 
 constexpr std::size_t sector_bytes = journal_sector_bytes;
 
@@ -56,32 +61,6 @@ struct written
     }
 };
 
-/// What went wrong: its code and its words.
-struct complaint
-{
-    errc        code{};
-    std::string what;
-};
-
-template <class Action>
-std::optional<complaint> complaint_of(Action action)
-{
-    try {
-        action();
-        return std::nullopt;
-    } catch (const error& e) {
-        return complaint{e.code(), e.what()};
-    }
-}
-
-/// The code of the error that `action` ends with.
-template <class Action>
-std::optional<errc> code_of(Action action)
-{
-    const auto c = complaint_of(std::move(action));
-    return c ? std::optional{c->code} : std::nullopt;
-}
-
 /// A journal of small files, and what was written to it.
 class a_journal
 {
@@ -107,7 +86,7 @@ public:
     void crash()
     {
         namespace fs = std::filesystem;
-        cairn::testing::temporary_directory aside;
+        temporary_directory aside;
         fs::copy(directory.path(), aside.path());
         close();
         for (const auto& e : fs::directory_iterator{directory.path()}) fs::remove_all(e);
@@ -150,24 +129,12 @@ public:
         return payload.empty() ? 0 : static_cast<unsigned char>(payload.front()) % 7 + 1;
     }
 
-    cairn::testing::temporary_directory directory;
+    temporary_directory      directory;
     journal_options          options{.directory = {}, .file_bytes = 64 * 512, .files = 4};
     std::unique_ptr<journal> log;
     std::int64_t             next = 0;
     std::vector<written>     groups;
 };
-
-inline std::string read_bytes(const std::string& path)
-{
-    std::ifstream in{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{in}, {}};
-}
-
-inline void write_bytes(const std::string& path, const std::string& bytes)
-{
-    std::ofstream out{path, std::ios::binary | std::ios::trunc};
-    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
 
 /// Changes a file's bytes in place.
 template <class Change>

@@ -3,6 +3,8 @@
 // What segments in files promise beyond the contract: names, crashes, other processes.
 #include <catch2/catch.hpp>
 
+#include "main/complaint.hpp"
+#include "main/files.hpp"
 #include "segment_checks.hpp"
 #include "store/lmdb.hpp"
 #include "store/segment_format.hpp"
@@ -16,6 +18,9 @@
 #include <fstream>
 
 using namespace segment_test;
+using cairn::testing::code_of;
+using cairn::testing::read_bytes;
+using cairn::testing::write_bytes;
 namespace fs = std::filesystem;
 
 namespace {
@@ -57,22 +62,6 @@ std::size_t open_files()
     return n;
 }
 
-errc code_of(const std::function<void()>& f)
-{
-    try {
-        f();
-    } catch (const error& e) {
-        return e.code();
-    }
-    FAIL("nothing was thrown");
-    return {};
-}
-
-void write_text(const std::string& path, const std::string& text)
-{
-    std::ofstream{path, std::ios::binary} << text;
-}
-
 }  // namespace
 
 TEST_CASE("a segment that was not sealed goes on where it was, in the next process", "[segment]")
@@ -109,7 +98,7 @@ TEST_CASE("a prepared segment is not there until it is published", "[segment]")
 
     // As a crash would leave it.
     fs::copy_file(store.directory() + "/prepared-1.tmp", store.directory() + "/prepared-9.tmp");
-    write_text(store.directory() + "/00000000000000000077.seg-lock", "");
+    write_bytes(store.directory() + "/00000000000000000077.seg-lock", "");
     kept.reset();
     store.open();
     CHECK(store->open_all().empty());
@@ -166,13 +155,13 @@ TEST_CASE("what is no segment is refused, and not touched", "[segment]")
 
     SECTION("empty")
     {
-        write_text(file, "");
+        write_bytes(file, "");
         CHECK(code_of([&] { x.store->open_all(); }) == errc::damaged_segment);
         CHECK(fs::file_size(file) == 0);
     }
     SECTION("something else")
     {
-        write_text(file, std::string(100'000, 'x'));
+        write_bytes(file, std::string(100'000, 'x'));
         CHECK(code_of([&] { x.store->open_all(); }) == errc::damaged_segment);
     }
     SECTION("cut off")
@@ -216,7 +205,7 @@ TEST_CASE("who follows notices another file in the place, even with the same ino
     other->append(x.written(3, 5), position{6});
     other->seal();
     std::ofstream{file, std::ios::binary | std::ios::in}
-        << std::ifstream{x.store.directory() + "/prepared-5.tmp", std::ios::binary}.rdbuf();
+        << read_bytes(x.store.directory() + "/prepared-5.tmp");
     fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds{1});
     other.reset();
 

@@ -137,11 +137,6 @@ std::vector<std::int64_t> versions(record_range&& range)
 
 // ---- Complaints. -----------------------------------------------------------------------------
 
-std::ostream& operator<<(std::ostream& out, const complaint& c)
-{
-    return out << c.code << ": " << c.what;
-}
-
 void check_complete(const complaint& c, std::initializer_list<std::string_view> parts)
 {
     INFO(c);

@@ -13,6 +13,7 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include "main/complaint.hpp"
 #include "main/temporary_directory.hpp"
 
 #include <catch2/catch.hpp>
@@ -88,28 +89,15 @@ std::vector<std::int64_t> offsets(record_range&& range);
 std::vector<std::int64_t> positions(record_range&& range);
 std::vector<std::int64_t> versions(record_range&& range);
 
-/// What was thrown, to be asked about. Fails the test when nothing was.
-struct complaint
-{
-    errc        code{};
-    std::string what;
+using cairn::testing::complaint;
 
-    bool says(std::string_view part) const { return what.find(part) != std::string::npos; }
-
-    friend bool          operator==(const complaint& c, errc code) { return c.code == code; }
-    friend std::ostream& operator<<(std::ostream& out, const complaint& c);
-};
-
+/// What was thrown. Fails the test when nothing was.
 template <class F>
 complaint complaint_of(F&& f)
 {
-    try {
-        (void)f();
-    } catch (const error& e) {
-        return {e.code(), e.what()};
-    }
-    FAIL("nothing was thrown");
-    return {};
+    auto c = cairn::testing::complaint_of(std::forward<F>(f));
+    if (!c) FAIL("nothing was thrown");
+    return *std::move(c);
 }
 
 /// A complaint that a person can act on: besides its code it says what happened, names what it

@@ -2,32 +2,20 @@
 //
 // Opening and closing, a second process, backup, verify, statistics.
 #include "fixture.hpp"
+#include "main/files.hpp"
 #include "other_process.hpp"
 
-#include <fstream>
 #include <functional>
 #include <future>
-#include <sstream>
 
 #include <unistd.h>
 
 using namespace contract;
+using cairn::testing::read_bytes;
+using cairn::testing::write_bytes;
 using namespace std::chrono_literals;
 
 namespace {
-
-std::string bytes_of(const fs::path& file)
-{
-    std::ifstream     in{file, std::ios::binary};
-    std::stringstream all;
-    all << in.rdbuf();
-    return all.str();
-}
-
-void write_file(const fs::path& file, std::string_view bytes)
-{
-    std::ofstream{file, std::ios::binary} << bytes;
-}
 
 complaint complaint_of_open(const std::string& directory, log_options options = {})
 {
@@ -81,20 +69,20 @@ TEST_CASE_METHOD(a_log_on_disk, "a directory is made where there is none, unless
 TEST_CASE_METHOD(a_log_on_disk, "what is not a data directory is not made one")
 {
     fs::create_directory(data());
-    write_file(fs::path{data()} / "letter.txt", "Dear Sir");
+    write_bytes(fs::path{data()} / "letter.txt", "Dear Sir");
     complaint c = complaint_of_open(data());
     CHECK(c == errc::not_a_data_directory);
     check_complete(c, {data()});
     CHECK(std::distance(fs::directory_iterator{data()}, {}) == 1);
 
     const std::string a_file = (directory() / "file").string();
-    write_file(a_file, "bytes");
+    write_bytes(a_file, "bytes");
     c = complaint_of_open(a_file);
     CHECK(c == errc::not_a_data_directory);
     check_complete(c, {a_file});
-    CHECK(bytes_of(a_file) == "bytes");
+    CHECK(read_bytes(a_file) == "bytes");
 
-    write_file(fs::path{data()} / "FORMAT", "version 7\n");
+    write_bytes(fs::path{data()} / "FORMAT", "version 7\n");
     CHECK(complaint_of_open(data()) == errc::not_a_data_directory);
 
     c = complaint_of_open((directory() / "not" / "there").string());
@@ -107,13 +95,13 @@ TEST_CASE_METHOD(a_log_on_disk, "a directory of a newer version is left alone")
     append("orders", "k", "a");
     close();
     const fs::path    format = fs::path{data()} / "FORMAT";
-    const std::string was    = bytes_of(format);
+    const std::string was    = read_bytes(format);
     REQUIRE(was.starts_with("cairn 1\n"));
-    write_file(format, "cairn 2\nsomething new\n");
+    write_bytes(format, "cairn 2\nsomething new\n");
     const complaint c = complaint_of_open(data());
     CHECK(c == errc::newer_format);
     check_complete(c, {data(), "2"});
-    write_file(format, was);
+    write_bytes(format, was);
     CHECK(text(log().read_all()) == "a");
 }
 
@@ -124,17 +112,17 @@ TEST_CASE_METHOD(a_log_on_disk, "whatever byte of FORMAT is damaged, the log is 
     append("orders", "k", "a");
     close();
     const fs::path    format = fs::path{data()} / "FORMAT";
-    const std::string was    = bytes_of(format);
+    const std::string was    = read_bytes(format);
     for (std::size_t i = 0; i < was.size(); ++i) {
         std::string bad = was;
         bad[i]          = static_cast<char>(bad[i] ^ 4);
-        write_file(format, bad);
+        write_bytes(format, bad);
         const complaint c = complaint_of_open(data());
         INFO(i << ": " << c.what);
         // Of a newer format nothing more than its number is known.
         CHECK((c == errc::damaged_index || (c == errc::newer_format && was[i] == '1')));
     }
-    write_file(format, was);
+    write_bytes(format, was);
     CHECK(text(log().read_all()) == "a");
 }
 
@@ -514,7 +502,7 @@ TEST_CASE_METHOD(a_filled_log, "a copy goes into an empty or new directory only"
 
     const fs::path letters = directory() / "letters";
     fs::create_directory(letters);
-    write_file(letters / "letter.txt", "Dear Sir");
+    write_bytes(letters / "letter.txt", "Dear Sir");
     CHECK_THROWS_AS(log().backup(letters.string()), error);
     CHECK(std::distance(fs::directory_iterator{letters}, {}) == 1);
 }
@@ -584,14 +572,14 @@ TEST_CASE_METHOD(a_filled_log, "what is served has passed its checksum; verify()
 
     int found = 0;
     for (const auto& entry : fs::directory_iterator{fs::path{data()} / "log"}) {
-        std::string bytes = bytes_of(entry);
+        std::string bytes = read_bytes(entry);
         auto        at    = bytes.find(mark);
         if (at == std::string::npos) continue;
         ++found;
         // Wherever it stands: a page that LMDB has given up still has a copy of it.
         for (; at != std::string::npos; at = bytes.find(mark, at + 1))
             bytes[at + 5] = static_cast<char>(bytes[at + 5] ^ 4);
-        write_file(entry, bytes);
+        write_bytes(entry, bytes);
     }
     REQUIRE(found == 1);
 
@@ -650,15 +638,15 @@ TEST_CASE_METHOD(a_filled_log, "a damaged index is reported or built anew, never
         if (entry.is_regular_file() && entry.file_size() > 0) files.push_back(entry);
     REQUIRE_FALSE(files.empty());
     for (const fs::path& file : files) {
-        std::string bytes = bytes_of(file);
+        std::string bytes = read_bytes(file);
         INFO(file << ", " << bytes.size() << " bytes");
         for (const std::size_t at : {std::size_t{0}, bytes.size() / 3, bytes.size() / 2,
                                      bytes.size() - 1}) {
-            const std::string good = bytes_of(file);
+            const std::string good = read_bytes(file);
             std::string       bad  = good;
             if (at >= bad.size()) continue;
             bad[at] = static_cast<char>(bad[at] ^ 16);
-            write_file(file, bad);
+            write_bytes(file, bad);
             try {
                 CHECK(log().stream_version({"orders", "o-1"}) == version{9});
                 CHECK(rows(log().read_query({{of_tags({"note"})}})).size() == 30);
