@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A process that writes is killed, again and again: what it was told is recorded must be there.
+#include "main/seed.hpp"
 #include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
@@ -86,10 +87,7 @@ TEST_CASE("what eight writers were told survives kill -9, a hundred times")
 {
     const char* const asked  = std::getenv("CAIRN_KILL_CYCLES");
     const int         cycles = asked ? std::atoi(asked) : std::getenv("CAIRN_LONG") ? 2000 : 100;
-    const char* const given  = std::getenv("CAIRN_SEED");
-    const auto        seed   = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    INFO("CAIRN_SEED=" << seed);
-    std::mt19937_64 random{seed};
+    std::mt19937_64   random{seed()};
 
     temporary_directory directory;
     const auto          data = directory / "data";
@@ -139,7 +137,6 @@ TEST_CASE("what eight writers were told survives kill -9, a hundred times")
             acknowledged += n;
         }
     }
-    std::cout << cycles << " kills, " << acknowledged << " appends acknowledged, 0 lost; seed "
-              << seed << '\n';
+    std::cout << cycles << " kills, " << acknowledged << " appends acknowledged, 0 lost\n";
     ::munmap(memory, sizeof(told));
 }

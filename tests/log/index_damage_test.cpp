@@ -5,6 +5,7 @@
 #include "index_fixture.hpp"
 
 #include "file.hpp"
+#include "main/seed.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -186,13 +187,11 @@ TEST_CASE("a damaged run is reported, never believed")
     REQUIRE(s.ask() == damaged_store::outcome::right);
 
     constexpr int   flips = 3'200;
-    const auto      seed  = std::random_device{}();
-    std::mt19937_64 random{seed};
-    INFO("seed " << seed);
-    const auto files    = files_of(s.path());
-    int        right    = 0;
-    int        reported = 0;
-    int        unseen   = 0;
+    std::mt19937_64 random{seed()};
+    const auto      files    = files_of(s.path());
+    int             right    = 0;
+    int             reported = 0;
+    int             unseen   = 0;
     for (int n = 0; n < flips; ++n) {
         const auto& [path, bytes] = files[random() % files.size()];
         const auto bit            = random() % (bytes.size() * 8);
@@ -214,7 +213,7 @@ TEST_CASE("a damaged run is reported, never believed")
 TEST_CASE("a run that was cut short is reported, never believed")
 {
     const damaged_store s;
-    std::mt19937_64     random{1};
+    std::mt19937_64     random{seed()};
     const auto          files = files_of(s.path());
     int                 cuts  = 0;
     for (int n = 0; n < 400; ++n) {

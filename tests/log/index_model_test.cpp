@@ -4,6 +4,8 @@
 // must get the same answer.
 #include "index_fixture.hpp"
 
+#include "main/seed.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <cstdlib>
@@ -330,25 +332,24 @@ private:
     std::vector<asked>                    asked_;
 };
 
-/// CAIRN_SEED and CAIRN_RUNS repeat or lengthen a test.
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise)
+/// CAIRN_RUNS lengthens a test; of a seed that is given there is one run.
+std::uint64_t how_many(std::uint64_t usual)
 {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+    const char* const asked = std::getenv("CAIRN_RUNS");
+    return asked != nullptr ? std::stoull(asked) : given_seed() ? 1 : usual;
 }
 
 void run_model(bool on_disk, std::uint64_t runs, int steps)
 {
-    const auto first = from_environment("CAIRN_SEED", std::random_device{}());
-    runs             = from_environment("CAIRN_RUNS", runs);
-    for (auto seed = first; seed < first + runs; ++seed) {
-        INFO("CAIRN_SEED=" << seed << " CAIRN_RUNS=1 repeats this");
-        model_run m{seed, on_disk};
+    runs = how_many(runs);
+    for (std::uint64_t n = 0; n < runs; ++n) {
+        INFO("CAIRN_SEED=" << seed() + n << " repeats this");
+        model_run m{seed() + n, on_disk};
         for (int i = 0; i < steps; ++i)
             m.step();
         m.check_all();
     }
-    std::cout << runs << " runs from seed " << first << '\n';
+    std::cout << runs << " runs from seed " << seed() << '\n';
 }
 
 }  // namespace

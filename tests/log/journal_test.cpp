@@ -3,6 +3,7 @@
 
 #include "allocation_meter.hpp"
 #include "crash/faults.hpp"
+#include "main/seed.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -18,6 +19,7 @@
 using namespace journal_test;
 using cairn::testing::fault;
 using cairn::testing::fault_injection;
+using cairn::testing::seed;
 
 namespace fs = std::filesystem;
 
@@ -185,9 +187,7 @@ TEST_CASE_METHOD(a_journal, "a journal that is opened read-only is read, and not
 TEST_CASE_METHOD(a_journal, "no more than `files` files are ever on disk, whatever is written")
 {
     open();
-    const auto seed = std::random_device{}();
-    INFO("seed " << seed);
-    std::mt19937 random{seed};
+    std::mt19937_64 random{seed()};
     std::int64_t merged = 0;
     for (unsigned i = 0; i < 2'000; ++i) {
         if (random() % 3 == 0) log->prepare();
@@ -802,9 +802,7 @@ struct a_worn_journal : a_journal
 
 TEST_CASE_METHOD(a_worn_journal, "a changed bit in anything that recover() reads is reported")
 {
-    const auto seed = std::random_device{}();
-    INFO("seed " << seed);
-    std::mt19937 random{seed};
+    std::mt19937_64 random{seed()};
     int          reported = 0, in_use = 0;
     for (int i = 0; i < 3'000; ++i) {
         restore();
@@ -831,9 +829,7 @@ TEST_CASE_METHOD(a_worn_journal, "a changed bit in anything that recover() reads
 
 TEST_CASE_METHOD(a_worn_journal, "a file that was cut off is reported")
 {
-    const auto seed = std::random_device{}();
-    INFO("seed " << seed);
-    std::mt19937 random{seed};
+    std::mt19937_64 random{seed()};
     for (int i = 0; i < 300; ++i) {
         restore();
         const auto f    = random() % names.size();

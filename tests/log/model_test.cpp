@@ -10,6 +10,9 @@
 #include <cairn/log/commit_log.hpp>
 #include <cairn/log/record_batch.hpp>
 
+#include "main/seed.hpp"
+#include "main/temporary_directory.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <array>
@@ -28,9 +31,11 @@
 #include <thread>
 #include <vector>
 
-#include <unistd.h>
-
 using namespace cairn;
+using cairn::testing::given_seed;
+using cairn::testing::place;
+using cairn::testing::seed;
+using cairn::testing::temporary_directory;
 
 namespace {
 
@@ -1018,40 +1023,28 @@ void run::go(int steps)
 
 // ---- Many runs. ------------------------------------------------------------------------------
 
-std::optional<std::uint64_t> number_from(const char* variable)
-{
-    const char* text = std::getenv(variable);
-    if (text == nullptr || *text == '\0') return std::nullopt;
-    return std::stoull(text);
-}
-
 }  // namespace
 
 TEST_CASE("whatever is done to the log, it is what a list of its records says")
 {
-    const auto given = number_from("CAIRN_SEED");
-    const auto runs  = given ? 1 : std::getenv("CAIRN_LONG") ? 40'000 : 2'000;
+    const auto runs = given_seed() ? 1 : std::getenv("CAIRN_LONG") ? 40'000 : 2'000;
 
-    const fs::path base =
-        fs::temp_directory_path() / ("cairn-model-" + std::to_string(::getpid()));
-    const std::uint64_t first = given.value_or(std::random_device{}());
-    std::cout << "seeds from " << first << std::endl;
-    int         done = 0, operations = 0;
-    std::string failure;
+    const temporary_directory base{place::disk};
+    int                       done = 0, operations = 0;
+    std::string               failure;
     for (; done < runs && failure.empty(); ++done) {
-        const std::uint64_t seed = first + static_cast<std::uint64_t>(done);
-        fs::create_directories(base);
+        const auto         mine = seed() + static_cast<std::uint64_t>(done);
         std::optional<run> one;
         try {
-            one.emplace(seed, base / "data");
+            one.emplace(mine, base / "data");
             one->go(40);
             operations += one->operations();
         } catch (const std::exception& e) {
-            failure = "CAIRN_SEED=" + std::to_string(seed) + " after " +
+            failure = "CAIRN_SEED=" + std::to_string(mine) + " after " +
                       std::to_string(one ? one->operations() : 0) + " operations: " + e.what();
         }
         one.reset();
-        fs::remove_all(base);
+        fs::remove_all(base / "data");
     }
     std::cout << done << " runs, " << operations << " operations" << std::endl;
     INFO(failure);

@@ -10,33 +10,23 @@
 //     CAIRN_LONG=1            fifty times as many records
 #include "contract/fixture.hpp"
 #include "contract/other_process.hpp"
+#include "main/seed.hpp"
 
 #include <cairn/log/record_batch.hpp>
 
 #include <cstdlib>
 #include <deque>
 #include <functional>
-#include <iostream>
 #include <map>
 #include <random>
 #include <set>
 #include <sstream>
 
 using namespace contract;
+using cairn::testing::seed;
 using namespace std::chrono_literals;
 
 namespace {
-
-std::uint64_t seed()
-{
-    static const std::uint64_t chosen = [] {
-        const char* text = std::getenv("CAIRN_SEED");
-        const auto  n    = text ? std::stoull(text) : std::random_device{}();
-        std::cout << "CAIRN_SEED=" << n << '\n';
-        return n;
-    }();
-    return chosen;
-}
 
 int times() { return std::getenv("CAIRN_LONG") ? 50 : 1; }
 

@@ -3,12 +3,14 @@
 
 #include <catch2/catch.hpp>
 
+#include "main/seed.hpp"
 #include "segment_fixture.hpp"
 
-#include <random>
 #include <set>
 
 namespace segment_test {
+
+using cairn::testing::seed;
 
 constexpr read_limits everything{std::size_t{1} << 40, std::size_t{1} << 40};
 
@@ -75,12 +77,6 @@ inline std::vector<placed_batch> all_of(const segment& s)
     std::vector<placed_batch> out;
     s.read_all(position{0}, everything, out);
     return out;
-}
-
-/// Of Catch's --rng-seed where it is given, else another one each time; said on failure.
-inline unsigned some_seed()
-{
-    return Catch::rngSeed() != 0 ? Catch::rngSeed() : std::random_device{}();
 }
 
 }  // namespace segment_test

@@ -326,20 +326,19 @@ std::size_t how_many(std::size_t usual)
     return given != nullptr ? static_cast<std::size_t>(std::atoll(given)) : usual;
 }
 
-void tell(const char* what, const std::array<std::size_t, outcomes>& n, unsigned seed)
+void tell(const char* what, const std::array<std::size_t, outcomes>& n)
 {
     std::printf(
         "%s: %zu without effect, %zu reported, %zu ended the child, %zu silently wrong, %zu "
-        "not found by verify (seed %u)\n",
-        what, n[right], n[reported], n[died], n[wrong], n[not_verified], seed);
+        "not found by verify\n",
+        what, n[right], n[reported], n[died], n[wrong], n[not_verified]);
 }
 
 }  // namespace
 
 TEST_CASE("a flipped bit is never served", "[segment]")
 {
-    const unsigned   seed = some_seed();
-    std::minstd_rand random{seed};
+    std::minstd_rand random{seed()};
     damage           d;
 
     // Most of a file is batches; LMDB's own pages are where the harm is subtle.
@@ -356,7 +355,7 @@ TEST_CASE("a flipped bit is never served", "[segment]")
         bits[i] = i % 2 == 0 ? random() % (d.size() * 8)
                              : tree[random() % tree.size()] * 8 + random() % (4096 * 8);
     const auto n = d.try_all(bits.size(), [&](std::size_t i) { d.flip(bits[i]); });
-    tell("bit flips", n, seed);
+    tell("bit flips", n);
     for (const auto i : d.bad())
         std::printf("    bit %zu: page %zu, byte %zu of it\n", bits[i], bits[i] / 8 / 4096,
                     bits[i] / 8 % 4096);
@@ -368,12 +367,11 @@ TEST_CASE("a flipped bit is never served", "[segment]")
 
 TEST_CASE("a file that was cut is refused", "[segment]")
 {
-    const unsigned   seed = some_seed();
-    std::minstd_rand random{seed};
+    std::minstd_rand random{seed()};
     damage           d;
     const auto       n = d.try_all(std::max<std::size_t>(300, how_many(0) / 10),
                                    [&](std::size_t) { d.cut(random() % d.size()); });
-    tell("truncations", n, seed);
+    tell("truncations", n);
     CHECK(n[wrong] == 0);
     CHECK(n[right] == 0);
     CHECK(n[died] == 0);

@@ -288,11 +288,9 @@ TEST_CASE("one process may write and also read, without opening a file twice", "
 
 TEST_CASE("after kill -9, all that was acknowledged is there, and no half append", "[segment]")
 {
-    const unsigned    seed = some_seed();
-    std::minstd_rand  random{seed};
+    std::minstd_rand  random{seed()};
     constexpr int     cycles = 8;
     temporary_directory directory{place::disk};
-    INFO("seed " << seed);
 
     std::int64_t acknowledged = 0;
     for (int cycle = 0; cycle < cycles; ++cycle) {

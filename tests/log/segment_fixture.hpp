@@ -59,7 +59,10 @@ struct model
 class writer
 {
 public:
-    explicit writer(unsigned seed = 1, position from = {}) : random_{seed} { model_.end = from; }
+    explicit writer(std::uint64_t seed = 1, position from = {}) : random_{seed}
+    {
+        model_.end = from;
+    }
 
     /// The next batch of a partition.
     placed_batch make(std::uint32_t uid, std::size_t payload_bytes, std::uint32_t offsets = 1,

@@ -121,15 +121,13 @@ void check_reads(const segment& s, const model& m, std::minstd_rand& random)
 TEST_CASE("what was appended is read again, in every way and from everywhere", "[segment]")
 {
     any_store        store{GENERATE("in memory", "on disk")};
-    const unsigned   seed = some_seed();
-    std::minstd_rand random{seed};
-    INFO("seed " << seed);
+    std::minstd_rand random{seed()};
 
     for (int round = 0; round < 12; ++round) {
         const position first{round == 0 ? 0 : static_cast<std::int64_t>(random() % 100)};
         auto           s = store->prepare(256 << 20);
         store->publish(s, first, {});
-        writer     w{seed + round, first};
+        writer     w{seed() + round, first};
         const auto partitions = 1 + w.random(20);
         const auto appends    = 1 + random() % 12;
         const auto batch_max  = (random() % 3 == 0) ? 90'000u : 1'000u;
@@ -272,12 +270,10 @@ TEST_CASE("append is one transaction: where it does not fit, nothing has changed
 TEST_CASE("while it has room, an append fits", "[segment]")
 {
     any_store        store{GENERATE("in memory", "on disk")};
-    const unsigned   seed = some_seed();
-    std::minstd_rand random{seed};
-    INFO("seed " << seed);
+    std::minstd_rand random{seed()};
     for (int round = 0; round < 6; ++round) {
         auto   s = store->prepare(16 << 20);
-        writer w{seed};
+        writer w{seed()};
         for (;;) {
             const auto                size       = 1u << (random() % 20);
             const auto                partitions = 1 + w.random(200);
