@@ -324,7 +324,10 @@ class Program(unittest.TestCase):
 
     def test_consume_since_a_time(self):
         self.orders(4)
-        time.sleep(0.3)
+        # The clock must have gone on, or they are of the same millisecond.
+        newest = max(int(t) for t in self.cairn("consume", "orders", "-f", "%T\n").lines)
+        while time.time_ns() // 1_000_000 <= newest:
+            pass
         self.cairn("produce", "orders", stdin="late\n")
         late = self.cairn("consume", "orders", "-o", -1, "-f", "%I\n").lines[0]
         self.assertEqual(self.cairn("consume", "orders", "--since", late).lines, ["late"])
@@ -360,12 +363,34 @@ class Program(unittest.TestCase):
         self.assertEqual(process.stderr.read(), b"")
 
     def test_to_follow_is_to_begin_at_the_end(self):
-        self.orders(3)
-        process = self.start("consume", "orders", "--follow", "--max", 2)
-        time.sleep(0.5)
+        self.orders(3, partitions=1)
+        process = self.start("consume", "orders", "--follow")
+        # When it has begun nobody knows: lines are added until it prints one.
+        deadline = time.monotonic() + SLOW
+        added = 0
+        while not select.select([process.stdout], [], [], 0)[0]:
+            self.assertLess(time.monotonic(), deadline)
+            self.cairn("produce", "orders", stdin=f"new {added}\n")
+            added += 1
+        first = self.read_line(process).decode()
+        self.assertRegex(first, r"^new \d+\n$")  # and no event of before
+        for i in range(int(first.split()[1]) + 1, added):
+            self.assertEqual(self.read_line(process), f"new {i}\n".encode())
+
+        self.cairn("produce", "orders", stdin="a\nb\n")
+        self.assertEqual(self.read_line(process), b"a\n")
+        self.assertEqual(self.read_line(process), b"b\n")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(SLOW), 0)
+
+    def test_a_follower_ends_after_so_many(self):
+        self.orders(3, partitions=1)
+        process = self.start("consume", "orders", "--from-beginning", "--follow", "--max", 4)
+        for i in range(3):
+            self.assertEqual(self.read_line(process), f"event {i}\n".encode())
         self.cairn("produce", "orders", stdin="a\nb\nc\n")
         self.assertEqual(process.wait(SLOW), 0)
-        self.assertEqual(process.stdout.read(), b"a\nb\n")
+        self.assertEqual(process.unread + process.stdout.read(), b"a\n")
 
     # ---- group -----------------------------------------------------------------------------
 

@@ -128,7 +128,10 @@ TEST_CASE_METHOD(shop, "a partition is followed from where one was")
     const partition  part = log.partition("orders", log.partition_of({"orders", "o-1"}));
     const offset     where_we_were{0};
     std::atomic<int> seen{0};
-    const auto       handle = [&](const record_view&) { ++seen; };
+    const auto       handle = [&](const record_view&) {
+        ++seen;
+        seen.notify_one();
+    };
     //[ follow_partition
     record_range range = part.read(where_we_were);
     std::thread  follower{[&] {
@@ -138,7 +141,7 @@ TEST_CASE_METHOD(shop, "a partition is followed from where one was")
     }};
     //]
     put("orders", "o-1", "paid");
-    while (seen < 2) std::this_thread::sleep_for(1ms);
+    for (int n = seen; n < 2; n = seen) seen.wait(n);
     //[ stop_following
     range.stop();
     follower.join();
