@@ -4,9 +4,11 @@
 #include "index_fixture.hpp"
 
 #include "file.hpp"
+#include "index/memtable.hpp"
 #include "index/run.hpp"
 #include "index/run_merge.hpp"
 #include "main/complaint.hpp"
+#include "main/seed.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -609,6 +611,47 @@ TEST_CASE("after a flush or a merge that failed all is as before, and it may be 
     s.check();
     s.open();
     s.check();
+}
+
+// ---- In memory. --------------------------------------------------------------------------
+
+TEST_CASE("in a memtable nodes are in the order of positions, and a node never changes")
+{
+    std::mt19937_64 random{seed()};
+    memtable        m{position{0}};
+
+    // As each was when it was added, and where.
+    std::vector<std::pair<const memtable::event_node*, memtable::event_node>> nodes;
+    std::map<std::uint64_t, std::int64_t>                                      versions;
+    std::int64_t                                                               p = 0;
+    for (int n = 0; n < 20'000; ++n) {
+        const auto  stream = 1 + random() % (random() % 2 == 0 ? 3 : 500);
+        index_entry e;
+        e.position = position{p += 1 + static_cast<std::int64_t>(random() % 3)};
+        e.offset   = offset{n};
+        e.at       = static_cast<std::uint32_t>(n * 7);
+        e.stream   = term{stream, stream << 16};
+        m.reserve_more({&e, 1});
+        REQUIRE(m.add(e, 0).value == versions[stream]++);
+
+        const auto& node = m.event(m.find_stream(e.stream)->last);
+        CHECK(m.find_stream(e.stream)->last == nodes.size());
+        nodes.emplace_back(&node, node);
+    }
+    std::int64_t before = -1;
+    for (std::uint32_t n = 0; n < nodes.size(); ++n) {
+        const auto& [where, was] = nodes[n];
+        const auto& is           = m.event(n);
+        REQUIRE(&is == where);
+        REQUIRE(is.position > before);
+        REQUIRE(is.position == was.position);
+        REQUIRE(is.offset == was.offset);
+        REQUIRE(is.at == was.at);
+        REQUIRE(is.check == was.check);
+        REQUIRE(is.previous == was.previous);
+        REQUIRE(is.jump == was.jump);
+        before = is.position;
+    }
 }
 
 // ---- Merging. ----------------------------------------------------------------------------

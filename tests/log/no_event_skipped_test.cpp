@@ -93,8 +93,8 @@ TEST_CASE("child: follows the log of another process", "[.child]")
     parent::say(positions.str());
 }
 
-TEST_CASE_METHOD(every_log, "no record is skipped, none comes twice, and they come in order, "
-                            "whoever appends and whoever reads")
+TEST_CASE_METHOD(every_log, "no reader sees n + 1 before n: no record is skipped and none "
+                            "comes twice, whoever appends and whoever reads")
 {
     options.segment_bytes_max = 256 << 10;
     topic("orders", 3);

@@ -29,6 +29,7 @@ std::atomic<int>  countdown{0};
 std::atomic<int>  failure{0};
 std::atomic<bool> cut_short{false};
 std::atomic<bool> failed{false};
+std::atomic<int>  writes{0};  // that were asked for
 
 bool fails(call c)
 {
@@ -52,6 +53,7 @@ extern "C" {
 ssize_t pwrite(int fd, const void* from, size_t bytes, off_t at)
 {
     static auto* const real = next<ssize_t(int, const void*, size_t, off_t)>("pwrite");
+    ++writes;
     if (fails(call::write)) {
         if (cut_short) return real(fd, from, bytes / 2, at);
         return -1;
@@ -62,6 +64,7 @@ ssize_t pwrite(int fd, const void* from, size_t bytes, off_t at)
 ssize_t writev(int fd, const iovec* pieces, int count)
 {
     static auto* const real = next<ssize_t(int, const iovec*, int)>("writev");
+    ++writes;
     if (fails(call::write)) {
         if (cut_short) return real(fd, pieces, 1);
         return -1;
@@ -211,9 +214,10 @@ TEST_CASE("a full disk refuses, loses nothing, and it goes on when there is room
     CHECK(failures > 10);
 }
 
-TEST_CASE("after a flush that failed nothing is acknowledged any more", "[segment]")
+TEST_CASE("after a flush that failed with EIO nothing is written any more, nor acknowledged",
+          "[segment]")
 {
-    int failures = 0;
+    int failures = 0, went_on = 0;
     for (const auto kind : {call::flush, call::write}) {
         for (int nth = 1;; ++nth) {
             INFO("kind " << static_cast<int>(kind) << ", call " << nth);
@@ -225,11 +229,14 @@ TEST_CASE("after a flush that failed nothing is acknowledged any more", "[segmen
             ++failures;
             CHECK(name(*r.code) == "io_failed");
             if (r.s && !r.s->sealed()) {
-                const auto before = r.acknowledged;
+                const auto before  = r.acknowledged;
+                const int  written = writes;
                 CHECK_FALSE(r.append_next());
                 CHECK(r.code == errc::io_failed);
                 CHECK_FALSE(r.step([&] { r.s->seal(); }));
                 CHECK(r.acknowledged == before);
+                CHECK(writes == written);
+                ++went_on;
                 check_same(all_of(*r.s), r.written());
             }
             r.check_after_restart();
@@ -237,6 +244,7 @@ TEST_CASE("after a flush that failed nothing is acknowledged any more", "[segmen
     }
     std::printf("I/O errors at %d calls\n", failures);
     CHECK(failures > 10);
+    CHECK(went_on > 5);
 }
 
 TEST_CASE("a write that the disk cuts short loses nothing", "[segment]")
