@@ -358,24 +358,41 @@ TEST_CASE_METHOD(a_journal, "write() waits while all files hold what is not rele
     CHECK(open(groups[3].end) == std::vector(groups.begin() + 4, groups.end()));
 }
 
+namespace {
+
+/// Releases what is merged for as long as it lives, also when the test ends early.
+class merger_beside
+{
+public:
+    explicit merger_beside(journal& log)
+        : thread_{[this, &log](const std::stop_token& done) {
+              while (!done.stop_requested()) {
+                  log.release(position{merged.load()});
+                  std::this_thread::yield();
+              }
+          }}
+    {
+    }
+
+    std::atomic<std::int64_t> merged{0};
+
+private:
+    std::jthread thread_;  // the last member: it is joined before the others go
+};
+
+}  // namespace
+
 TEST_CASE_METHOD(a_journal, "with one file each is waited for, and reused")
 {
     options.files = 1;
     open();
-    std::atomic<std::int64_t> merged{0};
-    std::atomic<bool>         done{false};
-    std::thread               merger{[&] {
-        while (!done) {
-            log->release(position{merged.load()});
-            std::this_thread::yield();
+    {
+        merger_beside merger{*log};
+        for (unsigned i = 0; i < 40; ++i) {
+            write(text(fill(15), i));
+            merger.merged = next;
         }
-    }};
-    for (unsigned i = 0; i < 40; ++i) {
-        write(text(fill(15), i));
-        merged = next;
     }
-    done = true;
-    merger.join();
     CHECK(files().size() == 1);
     CHECK(open(groups.back().first) == std::vector{groups.back()});
 }
@@ -418,28 +435,22 @@ TEST_CASE_METHOD(a_journal, "writing, releasing and preparing go on beside each 
 {
     options.files = 3;
     open();
-    std::atomic<std::int64_t> merged{0};
-    std::atomic<bool>         done{false};
-    std::thread               merger{[&] {
-        while (!done) {
-            log->release(position{merged.load()});
-            std::this_thread::yield();
+    std::int64_t merged = 0;
+    {
+        merger_beside      merger{*log};
+        const std::jthread preparer{[&](const std::stop_token& done) {
+            while (!done.stop_requested()) {
+                log->prepare();
+                static_cast<void>(log->statistics());
+                std::this_thread::yield();
+            }
+        }};
+        for (unsigned i = 0; i < 1'000; ++i) {
+            write(text(i % 97 * 100, i));
+            merged = std::max(merged, groups[groups.size() - 1 - std::min(i, i % 3)].first);
+            merger.merged = merged;
         }
-    }};
-    std::thread               preparer{[&] {
-        while (!done) {
-            log->prepare();
-            static_cast<void>(log->statistics());
-            std::this_thread::yield();
-        }
-    }};
-    for (unsigned i = 0; i < 1'000; ++i) {
-        write(text(i % 97 * 100, i));
-        merged = std::max(merged.load(), groups[groups.size() - 1 - std::min(i, i % 3)].first);
     }
-    done = true;
-    merger.join();
-    preparer.join();
     std::vector<written> above;
     for (const auto& g : groups)
         if (g.end > merged) above.push_back(g);
