@@ -3,9 +3,11 @@
 // The log as it grows: the rate of appends, memory, opening after a kill, many partitions, and
 // what it takes when nothing happens.
 #include "cairn_store.hpp"
+#include "clock.hpp"
 #include "load.hpp"
 #include "machine.hpp"
 #include "results.hpp"
+#include "scatter.hpp"
 #include "settings.hpp"
 
 #include <CLI/CLI.hpp>
@@ -96,11 +98,6 @@ private:
     std::vector<life> lives_;
     std::mt19937_64   random_{7};
 };
-
-double seconds_since(clock::time_point t)
-{
-    return std::chrono::duration<double>(clock::now() - t).count();
-}
 
 /// The child: appends to the log until it is killed. Says so when it is in full swing.
 int append_until_killed(const options& o)

@@ -7,7 +7,9 @@
 //
 // An event has a key, out of --streams at random, one of ten types, and one in 64 has a tag
 // that it shares with nine others.
+#include "clock.hpp"
 #include "index/index.hpp"
+#include "scatter.hpp"
 
 #include <lmdb.h>
 
@@ -32,20 +34,10 @@
 namespace cairn::detail {
 namespace {
 
+using bench::scatter;
+using bench::seconds_since;
+using bench::thread_seconds;
 using bench_clock = std::chrono::steady_clock;
-
-double since(bench_clock::time_point t)
-{
-    return std::chrono::duration<double>(bench_clock::now() - t).count();
-}
-
-/// What this thread has computed: on a busy machine the better measure of cost.
-double cpu_seconds()
-{
-    timespec t{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 struct settings
 {
@@ -57,15 +49,6 @@ struct settings
 };
 
 constexpr std::uint64_t batch_events = 1'000;
-
-std::uint64_t scatter(std::uint64_t x) noexcept
-{
-    x ^= x >> 33;
-    x *= 0xff51afd7ed558ccd;
-    x ^= x >> 33;
-    x *= 0xc4ceb9fe1a85ec53;
-    return x ^ (x >> 33);
-}
 
 /// The events, made as they are asked for.
 class workload
@@ -137,10 +120,10 @@ void raw_disk(const settings& s)
     for (int i = 0; i < 256; ++i)
         ok = ok && ::pwrite(fd, block.data(), block.size(), i * (off_t{1} << 20)) == 1 << 20;
     ok                    = ok && ::fdatasync(fd) == 0;
-    const auto sequential = 256 / since(begin);
+    const auto sequential = 256 / seconds_since(begin);
     begin                 = bench_clock::now();
     int syncs             = 0;
-    for (; since(begin) < 1; ++syncs)
+    for (; seconds_since(begin) < 1; ++syncs)
         ok = ok && ::pwrite(fd, block.data(), 4096, syncs % 1000 * 4096) == 4096 &&
              ::fdatasync(fd) == 0;
     ::close(fd);
@@ -170,14 +153,14 @@ public:
         std::uint64_t part = 0;
         for (std::uint64_t at = 0; at < settings_.events;) {
             const auto n      = std::min(batch_events, settings_.events - at);
-            const auto before = cpu_seconds();
+            const auto before = thread_seconds();
             const auto batch  = load.make(at, n);
-            const auto ready  = cpu_seconds();
+            const auto ready  = thread_seconds();
             const auto from   = bench_clock::now();
             index_.add(batch, versions);
-            worst = std::max(worst, since(from));
+            worst = std::max(worst, seconds_since(from));
             made += ready - before;
-            adding_ += cpu_seconds() - ready;
+            adding_ += thread_seconds() - ready;
             at += n;
             wait_for_room();
             if (at - part >= settings_.events / 10 || at == settings_.events) {
@@ -185,7 +168,7 @@ public:
                 std::printf("  at %5.1f M: %6.0f k events/s, %2llu runs, %6.0f MB of runs, "
                             "%4.0f MB private\n",
                             static_cast<double>(at) * 1e-6,
-                            static_cast<double>(at - part) * 1e-3 / since(part_begin),
+                            static_cast<double>(at - part) * 1e-3 / seconds_since(part_begin),
                             static_cast<unsigned long long>(st.runs),
                             static_cast<double>(st.run_bytes) * 1e-6, private_mb());
                 std::fflush(stdout);
@@ -193,7 +176,7 @@ public:
                 part_begin = bench_clock::now();
             }
         }
-        const auto took = since(begin);
+        const auto took = seconds_since(begin);
         {
             std::lock_guard lock{mutex_};
             done_ = true;
@@ -210,7 +193,7 @@ public:
         const auto st = index_.statistics();
         std::printf("  all flushed and merged after %.1f s: %llu flushes, %llu merges, %llu runs, "
                     "%.1f bytes an event\n",
-                    since(begin), static_cast<unsigned long long>(st.flushes),
+                    seconds_since(begin), static_cast<unsigned long long>(st.flushes),
                     static_cast<unsigned long long>(st.merges),
                     static_cast<unsigned long long>(st.runs),
                     static_cast<double>(st.run_bytes) / n);
@@ -246,7 +229,7 @@ private:
             }
             wake_.notify_all();
         }
-        flushing_ = cpu_seconds();
+        flushing_ = thread_seconds();
     }
 
     void merge()
@@ -263,7 +246,7 @@ private:
             }
             if (last) break;
         }
-        merging_ = cpu_seconds();
+        merging_ = thread_seconds();
     }
 
     const settings&         settings_;
@@ -289,7 +272,7 @@ void measure(const char* what, std::uint64_t times, const Ask& ask)
         for (std::uint64_t i = 0; i < times; ++i) {
             const auto begin = bench_clock::now();
             ask(i);
-            took.push_back(since(begin));
+            took.push_back(seconds_since(begin));
         }
     }
     std::sort(took.begin(), took.end());
@@ -389,7 +372,7 @@ void btree(const settings& s)
     std::uint64_t        at         = 0;
     double               first_rate = 0;
     double               rate       = 0;
-    while (at < s.events && since(begin) < s.btree_seconds) {
+    while (at < s.events && seconds_since(begin) < s.btree_seconds) {
         for (const auto& e : load.make(at, batch_events)) {
             const auto p = __builtin_bswap64(static_cast<std::uint64_t>(e.position.value));
             pending.push_back({e.stream, p});
@@ -412,15 +395,15 @@ void btree(const settings& s)
         }
         check(mdb_txn_commit(txn));
         pending.clear();
-        worst = std::max(worst, since(commit));
-        if (since(part_begin) > s.btree_seconds / 10) {
-            rate       = static_cast<double>(at - part) / since(part_begin);
+        worst = std::max(worst, seconds_since(commit));
+        if (seconds_since(part_begin) > s.btree_seconds / 10) {
+            rate       = static_cast<double>(at - part) / seconds_since(part_begin);
             first_rate = first_rate == 0 ? rate : first_rate;
             part       = at;
             part_begin = bench_clock::now();
         }
     }
-    const auto average = static_cast<double>(at) / since(begin);
+    const auto average = static_cast<double>(at) / seconds_since(begin);
     mdb_env_close(env);
     std::printf("B-tree (LMDB, durable commits of %llu events): %.0f k events/s over %.1f M "
                 "events, first %.0f k, last %.0f k; worst commit %.0f ms; %.0f bytes an event\n",
@@ -447,7 +430,7 @@ void run(const settings& s)
     }
     const auto begin = bench_clock::now();
     const index i{o};
-    std::printf("  opened in %.2f ms, %.0f MB private\n", since(begin) * 1e3, private_mb());
+    std::printf("  opened in %.2f ms, %.0f MB private\n", seconds_since(begin) * 1e3, private_mb());
     look_up(s, i);
     if (s.btree_seconds > 0) btree(s);
 }

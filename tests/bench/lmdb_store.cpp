@@ -17,11 +17,6 @@ void check(int code)
     if (code != MDB_SUCCESS) throw std::runtime_error{mdb_strerror(code)};
 }
 
-struct events_to_come final : prepared
-{
-    std::vector<event> events;
-};
-
 class transaction
 {
 public:
@@ -45,7 +40,7 @@ private:
     MDB_txn* t_ = nullptr;
 };
 
-class lmdb_store final : public store
+class lmdb_store final : public store_of_events
 {
 public:
     explicit lmdb_store(const std::string& directory)
@@ -73,17 +68,11 @@ public:
         t.commit();
     }
 
-    std::unique_ptr<prepared> prepare(std::vector<event> events) override
-    {
-        auto all    = std::make_unique<events_to_come>();
-        all->events = std::move(events);
-        return all;
-    }
-    void bulk(prepared& events, std::int64_t version) override
+    void bulk_of(std::span<const event> events, std::int64_t version) override
     {
         transaction t{env_, 0};
         auto        position = next_;
-        for (const auto& e : static_cast<events_to_come&>(events).events)
+        for (const auto& e : events)
             put(t, e, version, position++);
         next_ = position;  // before the lock goes; a commit that fails ends the run
         t.commit();

@@ -1,64 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "load.hpp"
 
+#include "clock.hpp"
+
 #include <algorithm>
-#include <cerrno>
-#include <fcntl.h>
-#include <system_error>
-#include <unistd.h>
 
 namespace cairn::bench {
-
-namespace {
-
-class scratch_file
-{
-public:
-    explicit scratch_file(std::string path)
-        : path_{std::move(path)},
-          descriptor_{::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)}
-    {
-        if (descriptor_ < 0) fail();
-    }
-    ~scratch_file()
-    {
-        ::close(descriptor_);
-        ::unlink(path_.c_str());
-    }
-    scratch_file(const scratch_file&)            = delete;
-    scratch_file& operator=(const scratch_file&) = delete;
-
-    void write_at(const std::string& block, std::uint64_t at) const
-    {
-        if (::pwrite(descriptor_, block.data(), block.size(), static_cast<::off_t>(at)) !=
-            static_cast<::ssize_t>(block.size()))
-            fail();
-    }
-    void sync() const
-    {
-        if (::fdatasync(descriptor_) != 0) fail();
-    }
-
-private:
-    [[noreturn]] void fail() const
-    {
-        throw std::system_error{errno, std::generic_category(), path_};
-    }
-
-    std::string path_;
-    int         descriptor_;
-};
-
-}  // namespace
-
-std::uint64_t scatter(std::uint64_t x) noexcept
-{
-    x ^= x >> 33;
-    x *= 0xff51afd7ed558ccd;
-    x ^= x >> 33;
-    x *= 0xc4ceb9fe1a85ec53;
-    return x ^ (x >> 33);
-}
 
 std::string order_stream(std::uint64_t stream) { return "order-" + std::to_string(stream); }
 std::string order_tag(std::uint64_t stream) { return "order:" + std::to_string(stream); }
@@ -103,7 +50,7 @@ double raw_sequential(const std::string& directory, std::uint64_t bytes)
     std::uint64_t      at    = 0;
     for (; at < bytes; at += block.size()) file.write_at(block, at);
     file.sync();
-    return static_cast<double>(at) / std::chrono::duration<double>(clock::now() - began).count();
+    return static_cast<double>(at) / seconds_since(began);
 }
 
 double memory_copy(duration how_long)
@@ -119,8 +66,7 @@ double memory_copy(duration how_long)
         copied += from.size();
     } while (clock::now() - began < how_long);
     (void)sink;
-    return static_cast<double>(copied) /
-           std::chrono::duration<double>(clock::now() - began).count();
+    return static_cast<double>(copied) / seconds_since(began);
 }
 
 }  // namespace cairn::bench

@@ -19,9 +19,6 @@ event order_event(std::uint64_t stream, std::int64_t version, std::size_t bytes,
 std::string order_stream(std::uint64_t stream);
 std::string order_tag(std::uint64_t stream);
 
-/// A fixed scattering of 64 bits: random streams without a state.
-std::uint64_t scatter(std::uint64_t x) noexcept;
-
 /// Writes blocks of so many bytes, each with an fdatasync: over a file that is there already, one
 /// after the other, or at the end of a file that grows.
 figure raw_blocks(const std::string& directory, std::size_t block_bytes, bool grows,

@@ -3,7 +3,7 @@
 #include <cairn/log/crc32c.hpp>
 #include <cairn/log/record_batch.hpp>
 
-#include <time.h>
+#include "clock.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -12,19 +12,12 @@
 #include <vector>
 
 using namespace cairn;
+using cairn::bench::thread_seconds;
 
 namespace {
 
 /// Where results go, so that nothing is optimised away.
 volatile std::uint64_t sink = 0;
-
-/// Seconds of the processor that this thread has had: others on the machine do not count.
-double processor_seconds()
-{
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 /// The time of one run of `work`, which returns a number: the best of several, each long enough for
 /// the clock.
@@ -35,14 +28,14 @@ double seconds_each(const Work& work)
     for (int round = 0; round < 9; ++round) {
         std::size_t   runs  = 0;
         std::uint64_t sum   = 0;
-        const double  begin = processor_seconds();
+        const double  begin = thread_seconds();
         double        took  = 0;
         do {
             // Ever more at once: asking for the time costs more than a short run.
             const std::size_t more = runs + 1;
             for (std::size_t i = 0; i < more; ++i) sum += static_cast<std::uint64_t>(work());
             runs += more;
-            took = processor_seconds() - begin;
+            took = thread_seconds() - begin;
         } while (took < 0.02);
         best = std::min(best, took / static_cast<double>(runs));
         sink = sum;

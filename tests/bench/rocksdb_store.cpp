@@ -42,12 +42,7 @@ void check(const rocksdb::Status& s)
     if (!s.ok()) throw std::runtime_error{s.ToString()};
 }
 
-struct events_to_come final : prepared
-{
-    std::vector<event> events;
-};
-
-class rocksdb_store final : public store
+class rocksdb_store final : public store_of_events
 {
 public:
     explicit rocksdb_store(const std::string& directory)
@@ -78,16 +73,10 @@ public:
         check(db_->Write(durable_, &batch));
     }
 
-    std::unique_ptr<prepared> prepare(std::vector<event> events) override
-    {
-        auto all    = std::make_unique<events_to_come>();
-        all->events = std::move(events);
-        return all;
-    }
-    void bulk(prepared& events, std::int64_t version) override
+    void bulk_of(std::span<const event> events, std::int64_t version) override
     {
         rocksdb::WriteBatch batch;
-        for (const auto& e : static_cast<events_to_come&>(events).events) put(batch, e, version);
+        for (const auto& e : events) put(batch, e, version);
         check(db_->Write(durable_, &batch));
     }
 

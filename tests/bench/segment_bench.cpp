@@ -5,31 +5,22 @@
 #include "store/segment.hpp"
 
 #include "../log/segment_fixture.hpp"
+#include "clock.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
+#include <cstdlib>
+#include <filesystem>
 #include <random>
 
 using namespace segment_test;
 
 namespace {
 
+using cairn::bench::seconds_since;
+using cairn::bench::thread_seconds;
 using clock_type = std::chrono::steady_clock;
-
-double seconds_since(clock_type::time_point t)
-{
-    return std::chrono::duration<double>(clock_type::now() - t).count();
-}
-
-// Reading is measured by what it takes of one core, so that a busy machine shows less.
-double core_seconds()
-{
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 std::vector<placed_batch> make_load(std::size_t batch_bytes, std::uint32_t partitions,
                                     std::size_t total_bytes)
@@ -53,9 +44,9 @@ double best_of(int rounds, const auto& work)
 {
     double best = 1e9;
     for (int i = 0; i < rounds; ++i) {
-        const auto begin = core_seconds();
+        const auto begin = thread_seconds();
         work();
-        best = std::min(best, core_seconds() - begin);
+        best = std::min(best, thread_seconds() - begin);
     }
     return best;
 }

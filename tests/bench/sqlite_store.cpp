@@ -65,11 +65,6 @@ private:
     sqlite3_stmt* s_ = nullptr;
 };
 
-struct events_to_come final : prepared
-{
-    std::vector<event> events;
-};
-
 sqlite3* open_database(const std::string& file)
 {
     sqlite3* db = nullptr;
@@ -86,7 +81,7 @@ sqlite3* open_database(const std::string& file)
     return db;
 }
 
-class sqlite_store final : public store
+class sqlite_store final : public store_of_events
 {
 public:
     explicit sqlite_store(const std::string& directory)
@@ -115,17 +110,11 @@ public:
         commit_.run();
     }
 
-    std::unique_ptr<prepared> prepare(std::vector<event> events) override
-    {
-        auto all    = std::make_unique<events_to_come>();
-        all->events = std::move(events);
-        return all;
-    }
-    void bulk(prepared& events, std::int64_t version) override
+    void bulk_of(std::span<const event> events, std::int64_t version) override
     {
         const std::lock_guard lock{mutex_};
         begin_.run();
-        for (const auto& e : static_cast<events_to_come&>(events).events) insert(e, version);
+        for (const auto& e : events) insert(e, version);
         commit_.run();
     }
 

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cairn::bench {
@@ -99,6 +100,32 @@ public:
 
     /// Leaves no work behind for later: what is measured next is measured alone.
     virtual void settle() {}
+};
+
+/// One that takes events as they are: there is nothing to prepare.
+class store_of_events : public store
+{
+public:
+    std::unique_ptr<prepared> prepare(std::vector<event> events) final
+    {
+        auto all    = std::make_unique<as_they_are>();
+        all->events = std::move(events);
+        return all;
+    }
+    void bulk(prepared& events, std::int64_t version) final
+    {
+        bulk_of(static_cast<as_they_are&>(events).events, version);
+    }
+
+protected:
+    /// As bulk().
+    virtual void bulk_of(std::span<const event> events, std::int64_t version) = 0;
+
+private:
+    struct as_they_are final : prepared
+    {
+        std::vector<event> events;
+    };
 };
 
 /// Opens a new one in an empty directory.

@@ -24,39 +24,6 @@ namespace {
     throw std::system_error{errno, std::generic_category(), what};
 }
 
-class file
-{
-public:
-    explicit file(const std::string& path)
-        : path_{path},
-          descriptor_{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)}
-    {
-        if (descriptor_ < 0) fail(path_);
-    }
-    ~file()
-    {
-        ::close(descriptor_);
-        ::unlink(path_.c_str());
-    }
-    file(const file&)            = delete;
-    file& operator=(const file&) = delete;
-
-    void write_at(const std::string& block, std::uint64_t at) const
-    {
-        if (::pwrite(descriptor_, block.data(), block.size(), static_cast<::off_t>(at)) !=
-            static_cast<::ssize_t>(block.size()))
-            fail(path_);
-    }
-    void sync() const
-    {
-        if (::fdatasync(descriptor_) != 0) fail(path_);
-    }
-
-private:
-    std::string path_;
-    int         descriptor_;
-};
-
 }  // namespace
 
 void latencies::add(const latencies& others)
@@ -94,8 +61,8 @@ figure raw_overwrite(const std::string& directory, duration how_long)
     constexpr std::size_t   block_bytes = 4096;
     constexpr std::uint64_t blocks      = 4096;
 
-    const file  f{directory + "/raw"};
-    std::string block(block_bytes, 'x');
+    const scratch_file f{directory + "/raw"};
+    const std::string  block(block_bytes, 'x');
     for (std::uint64_t i = 0; i < blocks; ++i) f.write_at(block, i * block_bytes);
     f.sync();
 
@@ -158,6 +125,30 @@ figure timed(int threads, duration how_long, std::uint64_t worth,
     result.p50_us  = all.quantile(0.5);
     result.p99_us  = all.quantile(0.99);
     return result;
+}
+
+scratch_file::scratch_file(const std::string& path)
+    : path_{path}, descriptor_{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)}
+{
+    if (descriptor_ < 0) fail(path_);
+}
+
+scratch_file::~scratch_file()
+{
+    ::close(descriptor_);
+    ::unlink(path_.c_str());
+}
+
+void scratch_file::write_at(const std::string& block, std::uint64_t at) const
+{
+    if (::pwrite(descriptor_, block.data(), block.size(), static_cast<::off_t>(at)) !=
+        static_cast<::ssize_t>(block.size()))
+        fail(path_);
+}
+
+void scratch_file::sync() const
+{
+    if (::fdatasync(descriptor_) != 0) fail(path_);
 }
 
 scratch_directory::scratch_directory(const std::string& in)

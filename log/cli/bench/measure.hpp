@@ -75,6 +75,24 @@ figure raw_overwrite(const std::string& directory, duration how_long);
 figure timed(int threads, duration how_long, std::uint64_t worth,
              const std::function<bool(int, std::uint64_t)>& work);
 
+/// A new file that is there for as long as this is, to see what the disk can do. All of it throws
+/// std::system_error.
+class scratch_file
+{
+public:
+    explicit scratch_file(const std::string& path);
+    ~scratch_file();
+    scratch_file(const scratch_file&)            = delete;
+    scratch_file& operator=(const scratch_file&) = delete;
+
+    void write_at(const std::string& block, std::uint64_t at) const;
+    void sync() const;
+
+private:
+    std::string path_;
+    int         descriptor_;
+};
+
 /// A directory that is there for as long as this is.
 class scratch_directory
 {
