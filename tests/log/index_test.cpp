@@ -757,7 +757,28 @@ TEST_CASE("what a slice begins with keeps its versions where what was before is 
     CHECK(again.add(next).value == s->head(t).count);
 }
 
-TEST_CASE("a slice must begin where the index ends, and go on where its streams are")
+TEST_CASE("of a slice that begins before the index ends the rest is taken, versions too")
+{
+    store s{3};
+    for (int i = 0; i < 7; ++i) {
+        s.add_some(30);
+        s.flush();
+        s->merge();
+    }
+    const auto whole = s->slice(position{0}, position{210});
+    const auto later = s->slice(position{60}, position{150});
+    for (const int end : {0, 1, 30, 60, 61, 64, 149, 150, 151, 209}) {
+        index again{{.key = test_key}};
+        again.add_slice(s->slice(position{0}, position{end}));
+        if (end >= 60) again.add_slice(later);
+        REQUIRE(again.checkpoint() == position{end < 60 ? end : std::max(end, 150)});
+        again.add_slice(whole);
+        REQUIRE(again.checkpoint() == position{210});
+        REQUIRE(again.slice(position{0}, position{210}) == whole);
+    }
+}
+
+TEST_CASE("a slice must not begin after the index's end, and go on where its streams are")
 {
     store s;
     s.add_some(30);

@@ -198,11 +198,12 @@ void engine::catch_up(position to)
 
     for (const auto& s : segments()) {
         if (s.end <= from) continue;
-        // What a rewrite took out of the segment, its slice of the index still knows.
+        // What a rewrite took out of the segment, its slice of the index still knows; also where
+        // the index ends amid it, because a run of it was damaged.
         if (index_->end() < s.end)
             if (const auto slice = s.body->index_slice(); !slice.empty()) {
                 if (index_->end() < s.first) index_->set_end(s.first);
-                if (index_->end() == s.first) index_->add_slice(slice);
+                index_->add_slice(slice);
             }
         auto                      next = std::max(from, s.first);
         std::vector<placed_batch> batches;

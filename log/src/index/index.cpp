@@ -274,6 +274,7 @@ struct index::impl
     void                       write_frozen();
     bool                       merge_after(std::size_t first);
     std::shared_ptr<const run> merge_runs(const merge_job& job);
+    std::string                slice_of(const merge_job& job) const;
 
     std::string path_of(position first, position end) const
     {
@@ -943,6 +944,15 @@ void index::stop_merging() noexcept
     impl_->stopping.store(true, std::memory_order_relaxed);
 }
 
+std::string index::impl::slice_of(const merge_job& job) const
+{
+    const auto  counts = count_merged(job, {});
+    memory_sink sink{run_layout{counts}.bytes};
+    run_writer  writer{sink, job.first, job.end, key_check, counts};
+    write_merged(job, writer, {});
+    return sink.take();
+}
+
 std::string index::slice(position first, position end) const
 {
     const auto s = impl_->view();
@@ -952,20 +962,18 @@ std::string index::slice(position first, position end) const
     merge_job job{{}, first, end};
     for (const auto& r : s->runs)
         if (r->first() < end && first < r->end()) job.sources.push_back(r);
-    const auto  counts = count_merged(job, {});
-    memory_sink sink{run_layout{counts}.bytes};
-    run_writer  writer{sink, first, end, impl_->key_check, counts};
-    write_merged(job, writer, {});
-    return sink.take();
+    return impl_->slice_of(job);
 }
 
 void index::add_slice(bytes_view bytes)
 {
-    const auto r = run::in_memory(std::string{bytes}, "slice", impl_->key_check);
+    auto r = run::in_memory(std::string{bytes}, "slice", impl_->key_check);
     r->verify([](const std::string& fault) { throw storage_error{errc::damaged_index, fault}; });
-    if (r->first() != end())
-        throw error{errc::invalid_argument, "index: a slice must begin where the index ends"};
-    if (r->end() == r->first()) return;
+    if (r->first() > end())
+        throw error{errc::invalid_argument, "index: a slice must not begin after the index's end"};
+    if (r->end() <= end()) return;
+    if (r->first() < end())
+        r = run::in_memory(impl_->slice_of({{r}, end(), r->end()}), "slice", impl_->key_check);
     flush();
 
     std::lock_guard flushing{impl_->flush_mutex};
@@ -982,7 +990,7 @@ void index::add_slice(bytes_view bytes)
     if (!in_memory) {
         const auto     path = impl_->path_of(r->first(), r->end());
         temporary_file temporary{path + ".tmp"};
-        temporary.get().write_at(0, bytes);
+        temporary.get().write_at(0, r->whole());
         temporary.publish_as(path);
         made = run::open(path, impl_->key_check);
     }

@@ -242,7 +242,7 @@ public:
     /// a rewritten segment no longer can tell. `end` must be <= checkpoint().
     std::string slice(position first, position end) const;
 
-    /// Takes a slice as the next part: its first position must be end(). For rebuilding.
+    /// Takes a slice as the next part, from end() on: it must not begin after that. For rebuilding.
     void add_slice(bytes_view run);
 
     /// Checks every byte of every run; a line for each fault.
