@@ -382,6 +382,23 @@ private:
 
 }  // namespace
 
+TEST_CASE_METHOD(a_journal, "a write() that waits says so, and again where a release is not enough")
+{
+    std::atomic<int> asked{0};
+    options.files   = 2;
+    options.on_wait = [&] { ++asked; };
+    open();
+    for (unsigned i = 0; i < 8; ++i) write(text(fill(15), i));
+    CHECK(asked == 0);
+    std::thread writer{[&] { write(text(fill(15), 8)); }};
+    while (asked == 0) std::this_thread::yield();
+    release(groups[2].end);
+    while (asked == 1) std::this_thread::yield();
+    release(groups[3].end);
+    writer.join();
+    CHECK(log->statistics().waits == 1);
+}
+
 TEST_CASE_METHOD(a_journal, "with one file each is waited for, and reused")
 {
     options.files = 1;

@@ -220,6 +220,7 @@ private:
 
     // The merger (merge.cpp).
     void run_merger();
+    void hurry_merger();
     void run_indexer();
     void run_cleaner();
     bool merge_some();       ///< REQUIRES: merge_step_mutex_
@@ -325,6 +326,7 @@ private:
     std::mutex                 threads_mutex_;
     std::condition_variable    merger_wakes_, indexer_wakes_, cleaner_wakes_;
     bool                       threads_stop_ = false;
+    bool                       merge_wanted_ = false;  ///< an append waits for it
     bool                       clean_soon_   = false;  ///< a topic was deleted
     std::atomic<std::uint64_t> unmerged_bytes_{0};
     std::mutex                 index_step_mutex_;  ///< one flush of the index at a time

@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint64_t merge_bytes_max      = 32ull << 20;  // one transaction
 constexpr std::uint64_t merge_bytes_min      = 64ull << 10;
 constexpr auto          index_flush_interval = std::chrono::seconds{5};
+constexpr auto          full_interval        = std::chrono::milliseconds{200};
 
 }  // namespace
 
@@ -155,6 +156,15 @@ void engine::flush_index()
     if (!in_memory_) write_file_atomically(directory_ + "/index/folded.state", snapshot);
 }
 
+void engine::hurry_merger()
+{
+    {
+        const std::lock_guard lock{threads_mutex_};
+        merge_wanted_ = true;
+    }
+    merger_wakes_.notify_one();
+}
+
 void engine::run_merger()
 {
     bool full    = false;  // said so already
@@ -163,10 +173,13 @@ void engine::run_merger()
         bool stop = false;
         {
             std::unique_lock lock{threads_mutex_};
-            merger_wakes_.wait_for(lock, options_.merge_interval, [&] {
-                return threads_stop_ || unmerged_bytes_ >= options_.merge_bytes;
+            // On a full disk what is unmerged, and who waits for it, would wake it at once.
+            merger_wakes_.wait_for(lock, full ? full_interval : options_.merge_interval, [&] {
+                return threads_stop_ ||
+                       (!full && (merge_wanted_ || unmerged_bytes_ >= options_.merge_bytes));
             });
-            stop = threads_stop_;
+            stop          = threads_stop_;
+            merge_wanted_ = false;
         }
         try {
             bool more = true;
@@ -202,11 +215,6 @@ void engine::run_merger()
             say(std::string{"the merger tries again: "} + e.what());
         }
         if (stop || failed_) return;
-        if (full) {  // what is unmerged would wake it at once
-            std::unique_lock lock{threads_mutex_};
-            merger_wakes_.wait_for(lock, std::chrono::milliseconds{200},
-                                   [&] { return threads_stop_; });
-        }
     }
 }
 

@@ -240,6 +240,7 @@ void engine::recover_journal()
     o.file_bytes = std::max(2 * sector, options_.journal_bytes / files / sector * sector);
     o.files      = files;
     o.read_only  = options_.read_only;
+    o.on_wait    = [this] { hurry_merger(); };
     if (options_.read_only) {
         if (!file_exists(o.directory)) return;
     } else {

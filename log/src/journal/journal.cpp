@@ -572,6 +572,7 @@ void journal::impl::move_on(std::uint64_t file_bytes)
                                     "from it. Nothing of this append was recorded; make room and "
                                     "repeat it"};
             if (!std::exchange(waited, true)) ++waits;
+            if (options.on_wait) options.on_wait();
         }
         changed.wait(lock);
     }

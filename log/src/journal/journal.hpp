@@ -39,6 +39,10 @@ struct journal_options
     std::uint64_t file_bytes = 16ull << 20;      ///< grown for a single larger group
     std::size_t   files      = 4;                ///< at most; all full: write() waits
     bool          read_only  = false;            ///< recover() changes nothing; no writing after
+
+    /// Called when a write() begins to wait for release(), and each time that was not enough: who
+    /// merges at leisure must do so now. It must neither throw nor call the journal.
+    std::function<void()> on_wait = {};
 };
 
 struct journal_statistics

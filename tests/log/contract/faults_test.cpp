@@ -171,6 +171,42 @@ TEST_CASE_METHOD(a_crashed_log, "damage in the middle of the journal is no torn 
     CHECK(opened_with_flipped(harmless) == "0 1 2 3 4 5 6 7 8 9");
 }
 
+TEST_CASE_METHOD(a_log_on_disk, "no append fails while the journal is full and segments are "
+                                "filled")
+{
+    options.journal_bytes     = 64 << 10;
+    options.segment_bytes_max = 64 << 10;
+    // Not before the journal is full: it is those who wait there that set the merger to work.
+    options.merge_interval = 1h;
+    options.merge_bytes    = 1ull << 40;
+    topic("orders", 2);
+    std::vector<std::size_t> sizes;
+    for (int i = 0; i < 60; ++i) {
+        // Now and then one that is larger than all of the journal, and than a segment.
+        sizes.push_back(i % 20 == 10 ? 300'000 : 3'000);
+        append({event("orders", "k" + std::to_string(i % 5), std::string(sizes.back(), 'x')),
+                event("orders", no_key, std::to_string(i))});
+    }
+    const auto s = log().statistics();
+    CHECK(s.journal_waits > 0);
+    CHECK(s.merges > 0);
+    CHECK(s.segments > 3);
+    CHECK(s.refused == 0);
+    const auto check_all = [&] {
+        std::size_t              n = 0;
+        std::vector<std::size_t> found;
+        for (const record_view& r : log().read_all()) {
+            if (n % 2 == 0) found.push_back(r.value->size());
+            if (n % 2 == 1) CHECK(r.value == std::to_string(n / 2));
+            ++n;
+        }
+        CHECK(found == sizes);
+    };
+    check_all();
+    reopen();
+    check_all();
+}
+
 TEST_CASE("child: appends on a small disk", "[.child]")
 {
     const std::string disk = parent::argument(0);
