@@ -207,6 +207,36 @@ TEST_CASE_METHOD(a_log_on_disk, "no append fails while the journal is full and s
     check_all();
 }
 
+TEST_CASE_METHOD(plain_log, "an append larger than a segment's map gets a segment that holds it")
+{
+    options.segment_bytes_max = 64 << 10;
+    options.merge_interval    = 1h;
+    options.merge_bytes       = 1ull << 40;
+    topic("orders");
+    append("orders", "k", "before");
+    log().merge();
+    const auto before = log().statistics().segments;
+
+    // A map has room for two transactions of 32 MiB above segment_bytes_max; see make_ready().
+    std::vector<append_record> records;
+    for (int i = 0; i < 72; ++i)
+        records.push_back(
+            event("orders", "k", std::string(1'000'000, static_cast<char>('a' + i % 26))));
+    append(records);
+    log().merge();
+    CHECK(log().statistics().segments > before);
+    CHECK_FALSE(log().statistics().failed);
+
+    append("orders", "k", "after");
+    reopen();
+    std::size_t n = 0;
+    for (const record_view& r : log().read_stream({"orders", "k"})) {
+        if (n > 0 && n <= records.size()) CHECK(r.value == records[n - 1].record.value);
+        ++n;
+    }
+    CHECK(n == records.size() + 2);
+}
+
 TEST_CASE("child: appends on a small disk", "[.child]")
 {
     const std::string disk = parent::argument(0);
