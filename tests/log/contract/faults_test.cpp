@@ -1,32 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the world does to a log: a full disk, a flush that fails. (Every system call that may
-// fail, in turn, and every state after a power cut: tests/crash.)
+// What the world does to a log: a flush that fails, a journal that is torn, damaged, or full. (A
+// full disk: full_disk_test.cpp. Every system call that may fail, in turn, and every state after a
+// power cut: tests/crash.)
 #include "fixture.hpp"
-#include "other_process.hpp"
 
-#include <cerrno>
-#include <csignal>
-#include <cstring>
+#include <chrono>
 #include <fstream>
 #include <sstream>
 
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 using namespace contract;
 using namespace std::chrono_literals;
 
 namespace {
-
-std::string code_and_words(const error& e)
-{
-    return std::string{name(e.code())} + ": " + e.what();
-}
 
 /// Makes the open files under `directory` swallow what is written, and fail to be flushed.
 class broken_disk
@@ -235,88 +224,4 @@ TEST_CASE_METHOD(plain_log, "an append larger than a segment's map gets a segmen
         ++n;
     }
     CHECK(n == records.size() + 2);
-}
-
-TEST_CASE("child: appends on a small disk", "[.child]")
-{
-    const std::string disk = parent::argument(0);
-    if (disk.empty()) return;
-    // A disk of its own, where this may be had; nobody else sees it.
-    const bool mounted =
-        ::unshare(::geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-        ::mount("small", disk.c_str(), "tmpfs", 0, "size=12m") == 0;
-    if (!mounted) {
-        parent::say("skip");
-        return;
-    }
-    log_options options;
-    options.journal_bytes     = 2 << 20;
-    options.segment_bytes_max = 1 << 20;
-    options.merge_interval    = std::chrono::milliseconds{5};
-    commit_log log = commit_log::open(disk + "/data", options);
-    log.create_topic("orders");
-
-    // Fill it, until it says that it is full.
-    std::int64_t acknowledged = 0;
-    std::string  why;
-    const auto   append = [&] {
-        try {
-            log.append({.records = {event("orders", "k", std::string(50'000, 'x'))}});
-            ++acknowledged;
-            return true;
-        } catch (const error& e) {
-            why = code_and_words(e);
-            return false;
-        }
-    };
-    while (acknowledged < 2'000 && append()) continue;
-    parent::say(why);
-
-    // It goes on reading, refusing, and not failing.
-    const auto there = [&] {
-        std::int64_t n = 0;
-        for (const record_view& r : log.read_stream({"orders", "k"})) n += r.version.value == n;
-        return n == acknowledged ? "all is there"
-                                 : std::to_string(n) + " of " + std::to_string(acknowledged);
-    };
-    parent::say(there());
-    for (int i = 0; i < 5; ++i) append();
-    parent::say(why);
-    parent::say(there());
-    parent::say(log.statistics().failed ? "failed" : "not failed");
-
-    // There is room again; it goes on by itself. (It may take the merger a moment to find out:
-    // an append that is refused meanwhile is tried again.)
-    if (::mount("small", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m") != 0) parent::say("mount");
-    int tries = 0;
-    while (tries < 20'000 && !append()) ++tries, std::this_thread::yield();
-    parent::say(tries < 20'000 ? "resumed" : "did not resume: " + why);
-    for (int i = 0; i < 40; ++i) append();
-    parent::say(there());
-    log.close();
-    log = commit_log::open(disk + "/data", options);
-    parent::say(there());
-    log.close();
-}
-
-TEST_CASE_METHOD(a_log_on_disk, "a full disk refuses appends, goes on reading, and resumes when "
-                                "there is room")
-{
-    other_process     child{"child: appends on a small disk", {directory().string()}};
-    const std::string full = child.hear();
-    if (full == "skip") {
-        WARN("no disk of its own may be mounted here: not tested");
-        return;
-    }
-    CHECK(full.starts_with("disk_full: "));
-    CHECK(full.find("; ") != std::string::npos);
-    CHECK(child.hear() == "all is there");
-    CHECK(child.hear().starts_with("disk_full: "));
-    CHECK(child.hear() == "all is there");
-    CHECK(child.hear() == "not failed");
-    CHECK(child.hear() == "resumed");
-    CHECK(child.hear() == "all is there");
-    CHECK(child.hear() == "all is there");
-    CHECK(child.wait() == 0);
 }
