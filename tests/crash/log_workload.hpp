@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,7 +39,8 @@ public:
     void cut(commit_log& log);
 
     /// What is wrong with this log, as far as it goes: empty where nothing is. `end` gets the
-    /// position up to which it goes.
+    /// position up to which it goes. What was acknowledged below it has to be there, where it was
+    /// said to be: all of "kept", of "short" what was not cut off, of "latest" each key's newest.
     std::string judge(const commit_log& log, position& end) const;
 
 private:
@@ -48,9 +51,30 @@ private:
         std::string value;
     };
 
-    std::mt19937_64            random_;
-    std::vector<std::vector<tried>> appends_;  ///< by number, as their records' values say
-    offset                     cut_;           ///< at most so much of "short" may be gone
+    struct tried_append
+    {
+        std::vector<tried>     records;
+        std::optional<receipt> acknowledged;
+    };
+
+    struct tried_cut
+    {
+        position after;  ///< the log ended here; a log that does not go further is not cut so
+        offset   to;
+    };
+
+    struct found
+    {
+        std::map<std::size_t, std::set<std::size_t>> records;  ///< of each append, by number
+        std::map<std::string, position>              newest;   ///< of each key of "latest"
+    };
+
+    offset      cut_before(position end) const;
+    std::string missing(const found& there, position end) const;
+
+    std::mt19937_64           random_;
+    std::vector<tried_append> appends_;  ///< by number, as their records' values say
+    std::vector<tried_cut>    cuts_;
 };
 
 }  // namespace cairn::testing
