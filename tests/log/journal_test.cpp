@@ -407,7 +407,7 @@ TEST_CASE_METHOD(a_journal, "with one file each is waited for, and reused")
         merger_beside merger{*log};
         for (unsigned i = 0; i < 40; ++i) {
             write(text(fill(15), i));
-            merger.merged = next;
+            if (i + 1 < 40) merger.merged = next;  // the last is looked for afterwards
         }
     }
     CHECK(files().size() == 1);
