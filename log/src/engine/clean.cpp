@@ -244,8 +244,12 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
         // Looked at before, and nothing has come since that could supersede what is in it.
         const auto end   = end_offset(uid);
         auto&      known = compacted_up_to_[{s.first, uid}];
-        if (known.end == end && c.now < known.again_at) continue;
+        if (known.end == end && c.now < known.again_at) {
+            dead += known.dead;
+            continue;
+        }
 
+        std::uint64_t             found = 0;
         timestamp                 again_at{std::numeric_limits<std::int64_t>::max()};
         std::vector<placed_batch> batches;
         std::string               scratch;
@@ -263,7 +267,7 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
                     const bool stays = keeps(c, *batch, r, of, uid, start);
                     // A tombstone that stays wants its horizon, which is work too.
                     if (!stays || (!r.value && !batch->delete_horizon()))
-                        dead += records.current_bytes().size();
+                        found += records.current_bytes().size();
                     if (!stays) continue;
                     // It may have to go when its time is over, though nothing new comes.
                     const auto lag = of.topic->config.min_compaction_lag_ms;
@@ -275,7 +279,8 @@ std::uint64_t engine::superseded_bytes(cleaning& c, const segment_entry& s)
                 }
             }
         }
-        known = {end, std::max(again_at, c.now + 1)};
+        known = {end, std::max(again_at, c.now + 1), found};
+        dead += found;
     }
     return dead;
 }
@@ -377,6 +382,9 @@ std::uint64_t engine::rewrite(cleaning& c, const rewrite_plan& plan)
     const auto at = std::find(all_.begin(), all_.end(), replaced.front());
     *at           = body;
     all_.erase(at + 1, at + static_cast<std::ptrdiff_t>(replaced.size()));
+    // What was found in the old ones is not in the new one.
+    compacted_up_to_.erase(compacted_up_to_.lower_bound({first, 0}),
+                           compacted_up_to_.lower_bound({end, 0}));
     if (!something) {
         all_.erase(std::find(all_.begin(), all_.end(), body));
         publish_segments();

@@ -337,8 +337,9 @@ private:
     /// What compaction found when it last looked at a partition's part of a segment.
     struct compaction_mark
     {
-        offset    end;
-        timestamp again_at;
+        offset        end;
+        timestamp     again_at;
+        std::uint64_t dead = 0;  ///< bytes that are superseded
     };
     std::map<std::pair<position, std::uint32_t>, compaction_mark> compacted_up_to_;
     std::thread                merger_, indexer_, cleaner_, refresher_;

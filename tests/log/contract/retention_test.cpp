@@ -331,6 +331,47 @@ TEST_CASE_METHOD(retention_fixture, "the newest of a key counts wherever it is, 
     CHECK(text_of("table") == "d 4");
 }
 
+TEST_CASE_METHOD(retention_fixture, "garbage that compaction saw once is removed later, when it "
+                                    "was not at once")
+{
+    options.segment_bytes_max = 512 << 10;
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    // A small segment with garbage, which is rewritten first; then a large one.
+    append("table", "a", "1");
+    append("table", "a", "2");
+    seal();
+    for (int i = 0; i < 12; ++i)
+        append("table", "k" + std::to_string(i % 8), std::to_string(i) + std::string(30'000, 'x'));
+    roll_and_clean();
+    reading();
+    CHECK(offsets(log().partition("table", 0).read(offset{0})) ==
+          std::vector<std::int64_t>{1, 6, 7, 8, 9, 10, 11, 12, 13});
+}
+
+TEST_CASE_METHOD(plain_log, "what the cleaner leaves alone because it is little, clean() removes")
+{
+    options.segment_bytes_max = 512 << 10;
+    options.cleanup_interval  = std::chrono::milliseconds{5};
+    topic("old", 1, {{"retention.ms", std::to_string(hour)}});
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    append("old", "k", "x");
+    log().roll_segment();
+    for (int i = 0; i < 10; ++i)
+        append("table", "k" + std::to_string(i % 8), std::to_string(i) + std::string(30'000, 'x'));
+    log().roll_segment();
+
+    // The cleaner is there when it removes the old one; clean() waits until it is through.
+    pass(2 * hour);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{60};
+    while (log().partition("old", 0).start_offset() == offset{0} &&
+           std::chrono::steady_clock::now() < deadline)
+        std::this_thread::yield();
+    REQUIRE(log().partition("old", 0).start_offset() == offset{1});
+    log().clean();
+    CHECK(offsets(log().partition("table", 0).read(offset{0})) ==
+          std::vector<std::int64_t>{2, 3, 4, 5, 6, 7, 8, 9});
+}
+
 TEST_CASE_METHOD(retention_fixture, "a tombstone is kept for delete.retention.ms, then goes too")
 {
     topic("table", 1,
