@@ -350,17 +350,17 @@ void engine::decide_batch(group_writer& writer, pending_append& p, timestamp tim
 {
     const auto& batch = *p.batch;
     if (batch.producer_id() >= 0 && batch.base_sequence() >= 0) {
-        const auto            key   = std::pair{batch.producer_id(), p.batch_uid};
-        const producer_state* known = nullptr;
+        const auto                    key = std::pair{batch.producer_id(), p.batch_uid};
+        std::optional<producer_state> known;  // a copy: cleaning expires producers meanwhile
         if (const auto seen = writer.seen.producers.find(key);
             seen != writer.seen.producers.end()) {
-            known = &seen->second;
+            known = seen->second;
         } else {
             const std::shared_lock lock{publish_mutex_};
-            known = state_.producers.find(key.first, key.second);
+            if (const auto* found = state_.producers.find(key.first, key.second)) known = *found;
         }
         const producer_batch* which   = nullptr;
-        const auto            verdict = check_sequence(known, batch, which);
+        const auto            verdict = check_sequence(known ? &*known : nullptr, batch, which);
         if (verdict == sequence_verdict::repeated) {
             p.repeat = {which->first, batch.last_offset_delta() + 1};
             return;
@@ -370,14 +370,8 @@ void engine::decide_batch(group_writer& writer, pending_append& p, timestamp tim
             return;
         }
         auto& mine = writer.seen.producers[key];
-        if (known && known != &mine) mine = *known;
-        if (mine.epoch != batch.producer_epoch()) mine.batches.clear();
-        mine.epoch = batch.producer_epoch();
-        if (mine.batches.size() == producers_state::batches_kept)
-            mine.batches.erase(mine.batches.begin());
-        mine.batches.push_back({batch.base_sequence(),
-                                next_sequence(batch.base_sequence(), batch.last_offset_delta()),
-                                next_offset(writer, p.batch_uid), writer.next()});
+        if (known) mine = std::move(*known);
+        mine.take(batch, next_offset(writer, p.batch_uid), writer.next());
     }
     writer.close();
     auto& next     = next_offset(writer, p.batch_uid);

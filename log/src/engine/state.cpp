@@ -362,18 +362,23 @@ bool producers_state::remembers(const batch_view& batch, std::uint32_t uid, offs
                             [&](const producer_batch& b) { return b.base == base; });
 }
 
+void producer_state::take(const batch_view& batch, offset base, position first)
+{
+    if (epoch != batch.producer_epoch()) batches.clear();
+    epoch = batch.producer_epoch();
+    if (batch.is_control() || batch.base_sequence() < 0) return;
+    if (batches.size() == producers_state::batches_kept) batches.erase(batches.begin());
+    batches.push_back({batch.base_sequence(),
+                       next_sequence(batch.base_sequence(), batch.last_offset_delta()), base,
+                       first});
+}
+
 void producers_state::apply(const batch_view& batch, std::uint32_t uid, position first,
                             timestamp now)
 {
     auto& p = producers_[{batch.producer_id(), uid}];
-    if (p.epoch != batch.producer_epoch()) p.batches.clear();
-    p.epoch = batch.producer_epoch();
-    p.at    = now;
-    if (batch.is_control() || batch.base_sequence() < 0) return;
-    if (p.batches.size() == batches_kept) p.batches.erase(p.batches.begin());
-    p.batches.push_back({batch.base_sequence(),
-                         next_sequence(batch.base_sequence(), batch.last_offset_delta()),
-                         batch.base_offset(), first});
+    p.take(batch, batch.base_offset(), first);
+    p.at = now;
 }
 
 void producers_state::expire(timestamp now)

@@ -140,6 +140,9 @@ struct producer_state
     std::int16_t                epoch = -1;
     timestamp                   at{-1};
     std::vector<producer_batch> batches;  ///< the last five, oldest first
+
+    /// Takes a batch that is recorded, or about to be, at `base` and `first`.
+    void take(const batch_view& batch, offset base, position first);
 };
 
 /// What idempotent producers sent, by producer and partition.
