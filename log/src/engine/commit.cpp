@@ -99,7 +99,8 @@ receipt engine::append_batch(const topic_ptr& t, std::int32_t number, bytes_view
 }
 
 void engine::append_own(std::uint32_t uid, std::vector<record> records,
-                        const std::function<void(const folded_state&)>& valid)
+                        const std::function<void(const folded_state&)>& valid,
+                        std::string_view                                subject)
 {
     throw_if_closed();
     append_request request;
@@ -110,9 +111,13 @@ void engine::append_own(std::uint32_t uid, std::vector<record> records,
     p.request = &request;
     p.own     = true;
     p.valid   = valid ? &valid : nullptr;
-    prepare(p);
-    submit(p);
-    if (p.error) std::rethrow_exception(p.error);
+    p.subject = subject;
+    do {
+        p.again = false;
+        prepare(p);
+        submit(p);
+        if (p.error) std::rethrow_exception(p.error);
+    } while (p.again);
 }
 
 receipt engine::repeated(position first, std::int64_t count, bool command) const
@@ -301,6 +306,10 @@ void alone(pending_append& p, F&& step)
 void engine::decide(group_writer& writer, pending_append& p, timestamp time)
 {
     const auto& request = *p.request;
+    if (!p.subject.empty() && writer.seen.subjects.contains(p.subject)) {
+        p.again = true;
+        return;
+    }
     if (p.valid) {
         alone(p, [&] {
             const std::shared_lock lock{publish_mutex_};
@@ -308,6 +317,7 @@ void engine::decide(group_writer& writer, pending_append& p, timestamp time)
         });
         if (p.error) return;
     }
+    if (!p.subject.empty()) writer.seen.subjects.insert(p.subject);
     if (p.command) {
         auto found = index_->command(p.command);
         for (const auto& e : writer.seen.entries) {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,7 @@ struct pending_append
     const append_request*                           request = nullptr;
     const std::function<void(const folded_state&)>* valid   = nullptr;
     bool                                            own     = false;
+    std::string_view                                subject;  ///< see engine::append_own()
     const batch_view*                               batch   = nullptr;
     topic_ptr                                       batch_topic;
     std::int32_t                                    batch_number    = 0;
@@ -74,6 +76,7 @@ struct pending_append
     receipt                                         result;
     std::optional<refusal>                          refused;
     std::optional<std::pair<position, std::int64_t>> repeat;
+    bool                                            again = false;  ///< in another group
     std::exception_ptr                              error;
 };
 

@@ -105,9 +105,11 @@ public:
     receipt       append_batch(const topic_ptr& t, std::int32_t number, bytes_view batch);
 
     /// Records of the log's own topics. They are checked again in the commit step by `valid`,
-    /// which sees the state that they will change, and throws.
+    /// which sees the state that they will change, and throws. What concerns one `subject` (a
+    /// consumer group) is not recorded in one group commit, where none would see the other.
     void append_own(std::uint32_t uid, std::vector<record> records,
-                    const std::function<void(const folded_state&)>& valid = {});
+                    const std::function<void(const folded_state&)>& valid   = {},
+                    std::string_view                                subject = {});
 
     /// Forgets groups that have not changed since; returns their names.
     std::vector<std::string> forget_groups(timestamp oldest);

@@ -14,9 +14,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -43,6 +45,7 @@ public:
 
     std::vector<index_entry>                                entries;
     boost::unordered_flat_map<std::uint32_t, offset>        ends;
+    std::set<std::string_view>                              subjects;
 
     /// Room for what the index says; the versions were told to the appenders already.
     std::span<version> versions()

@@ -103,7 +103,7 @@ void consumer_groups::commit(const std::string&                   group,
                         "group " + group + " is in generation " + std::to_string(known) +
                             ", which is before " + std::to_string(generation) +
                             ": raise it first"};
-    });
+    }, group);
 }
 
 void consumer_groups::set_generation(const std::string& group, std::int32_t generation)
@@ -120,7 +120,8 @@ void consumer_groups::set_generation(const std::string& group, std::int32_t gene
                             "group " + group + " is in generation " +
                                 std::to_string(g ? g->generation : -1) +
                                 ": it cannot go back to " + std::to_string(generation)};
-        });
+        },
+        group);
 }
 
 std::optional<committed_offset> consumer_groups::fetch(const std::string&     group,
@@ -233,7 +234,7 @@ void consumer_groups::remove(const std::string& group)
             records.push_back(as_record(groups_state::group_key(group), std::nullopt));
         return 0;
     });
-    engine_->append_own(detail::offsets_uid, std::move(records));
+    engine_->append_own(detail::offsets_uid, std::move(records), {}, group);
 }
 
 void consumer_groups::remove(const std::string&                  group,
@@ -249,7 +250,7 @@ void consumer_groups::remove(const std::string&                  group,
             unknown(group);
         return;
     }
-    engine_->append_own(detail::offsets_uid, std::move(records));
+    engine_->append_own(detail::offsets_uid, std::move(records), {}, group);
 }
 
 std::vector<std::string> consumer_groups::expire(std::int64_t retention_ms)
@@ -281,7 +282,7 @@ std::vector<std::string> detail::engine::forget_groups(timestamp oldest)
             append_own(offsets_uid, std::move(records), [&, group = name](const folded_state& s) {
                 const auto* g = s.groups.find(group);
                 if (!g || g->changed_at >= oldest) throw awake{};  // it has committed since
-            });
+            }, name);
             forgotten.push_back(name);
         } catch (const awake&) {
         }

@@ -2,8 +2,15 @@
 #include "fixture.hpp"
 
 #include <algorithm>
+#include <condition_variable>
+#include <fstream>
 #include <limits>
+#include <mutex>
 #include <sstream>
+#include <thread>
+
+#include <sys/syscall.h>
+#include <unistd.h>
 
 using namespace contract;
 
@@ -362,4 +369,158 @@ TEST_CASE_METHOD(plain_log, "groups commit from many threads at once")
     at_once(jobs);
     for (std::int32_t t = 0; t < 4; ++t)
         CHECK(log().groups().fetch("g", {"orders", t})->offset == offset{24});
+}
+
+namespace {
+
+/// Two changes of groups that wait for one flush, the first before the second: an append before
+/// them is held in its commit step, where it asks for the time, until both sleep in the queue.
+struct two_in_one_flush : plain_log
+{
+    two_in_one_flush()
+    {
+        options.clock = [this] {
+            const auto       me = std::this_thread::get_id();
+            std::unique_lock lock{mutex_};
+            if (me == held_) {
+                held_    = std::thread::id{};
+                holding_ = true;
+                changed_.notify_all();
+                changed_.wait(lock, [&] { return !holding_; });
+            } else if (me == watched_) {
+                watched_ = std::thread::id{};
+                changed_.notify_all();
+            }
+            return timestamp{now()};
+        };
+    }
+
+    /// What became of each: the code that was thrown, or nothing.
+    std::pair<std::optional<errc>, std::optional<errc>> outcome(const std::function<void()>& first,
+                                                                const std::function<void()>& second)
+    {
+        const auto before = log().statistics().groups;
+        std::pair<std::optional<errc>, std::optional<errc>> codes;
+        std::thread holder{[&] {
+            {
+                const std::lock_guard lock{mutex_};
+                held_ = std::this_thread::get_id();
+            }
+            log().append({.records = {event("orders", "k", "x")}});
+        }};
+        {
+            std::unique_lock lock{mutex_};
+            changed_.wait(lock, [&] { return holding_; });
+        }
+        std::thread one = queued(first, codes.first);
+        std::thread two = queued(second, codes.second);
+        {
+            const std::lock_guard lock{mutex_};
+            holding_ = false;
+            changed_.notify_all();
+        }
+        for (std::thread* t : {&holder, &one, &two}) t->join();
+        together = log().statistics().groups - before == 2;
+        return codes;
+    }
+
+    bool together = false;  ///< there was one flush for the two
+
+private:
+    std::thread queued(const std::function<void()>& job, std::optional<errc>& code)
+    {
+        pid_t       id = 0;
+        std::thread t{[&job, &code, &id, this] {
+            {
+                const std::lock_guard lock{mutex_};
+                id       = static_cast<pid_t>(::syscall(SYS_gettid));
+                watched_ = std::this_thread::get_id();
+            }
+            try {
+                job();
+            } catch (const error& e) {
+                code = e.code();
+            }
+        }};
+        {
+            // Each of them asks for the time before it goes to the queue.
+            std::unique_lock lock{mutex_};
+            changed_.wait(lock, [&] { return id != 0 && watched_ == std::thread::id{}; });
+        }
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{60};
+        while (!sleeps(id) && std::chrono::steady_clock::now() < deadline)
+            std::this_thread::yield();
+        return t;
+    }
+
+    static bool sleeps(pid_t thread)
+    {
+        std::ifstream in{"/proc/self/task/" + std::to_string(thread) + "/stat"};
+        std::string   line;
+        std::getline(in, line);
+        const auto name_end = line.rfind(')');
+        return name_end != std::string::npos && line.substr(name_end, 3) == ") S";
+    }
+
+    std::mutex              mutex_;
+    std::condition_variable changed_;
+    std::thread::id         held_, watched_;
+    bool                    holding_ = false;
+};
+
+}  // namespace
+
+// A thread may sleep for another reason; so there are rounds, and no round may fail.
+
+TEST_CASE_METHOD(two_in_one_flush, "a group that commits while it is forgotten keeps what it was "
+                                   "told it has committed")
+{
+    topic("orders");
+    for (std::int64_t i = 0; i < 10; ++i) {
+        const std::string group = "g" + std::to_string(i);
+        const auto commit = [&](std::int64_t at) {
+            log().groups().commit(group, {{.at = {"orders", 0}, .offset = offset{at}}});
+        };
+        commit(0);
+        pass(5000);
+        const auto codes = outcome([&] { commit(i); }, [&] { log().groups().expire(1000); });
+        CHECK_FALSE(codes.first);
+        const auto kept = log().groups().fetch(group, {"orders", 0});
+        REQUIRE(kept);
+        CHECK(kept->offset == offset{i});
+        log().groups().remove(group);
+    }
+}
+
+TEST_CASE_METHOD(two_in_one_flush, "a group's generation does not go back, also within one flush")
+{
+    topic("orders");
+    for (int i = 0; i < 10; ++i) {
+        const std::string group = "g" + std::to_string(i);
+        const auto        raise = [&](std::int32_t to) {
+            return [this, group, to] { log().groups().set_generation(group, to); };
+        };
+        const auto codes = outcome(raise(5), raise(3));
+        CHECK_FALSE(codes.first);
+        CHECK(codes.second == errc::fenced_generation);
+        log().groups().commit(group, {{.at = {"orders", 0}, .offset = offset{1}}}, 5);
+    }
+}
+
+TEST_CASE_METHOD(two_in_one_flush, "commits of different groups share a flush")
+{
+    topic("orders");
+    bool shared = false;
+    for (int i = 0; i < 10; ++i) {
+        const auto commit = [&](const std::string& group) {
+            return [this, group] {
+                log().groups().commit(group, {{.at = {"orders", 0}, .offset = offset{1}}});
+            };
+        };
+        const auto codes = outcome(commit("a"), commit("b"));
+        CHECK_FALSE(codes.first);
+        CHECK_FALSE(codes.second);
+        shared |= together;
+    }
+    CHECK(shared);
 }
