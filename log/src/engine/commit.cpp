@@ -126,17 +126,14 @@ receipt engine::repeated(position first, std::int64_t count, bool command) const
     receipt r;
     r.first    = first;
     r.repeated = true;
-    for (std::int64_t i = 0; i < count; ++i) {
-        auto place = placement_of(first + i);
-        if (!place)
-            throw error{errc::command_reused,
-                        std::string{command ? "this command" : "this batch"} +
-                            " was recorded before, at position " +
-                            std::to_string((first + i).value) +
-                            ", and retention has removed it since: nothing was recorded now; use "
-                            "a new id for what is new"};
-        r.records.push_back(std::move(*place));
-    }
+    r.records  = placements(first, count);
+    if (const auto found = static_cast<std::int64_t>(r.records.size()); found < count)
+        throw error{errc::command_reused,
+                    std::string{command ? "this command" : "this batch"} +
+                        " was recorded before, at position " +
+                        std::to_string((first + found).value) +
+                        ", and retention has removed it since: nothing was recorded now; use "
+                        "a new id for what is new"};
     return r;
 }
 

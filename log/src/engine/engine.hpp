@@ -147,8 +147,9 @@ public:
     std::optional<std::pair<offset, timestamp>> offset_for_time(std::uint32_t uid,
                                                                 timestamp     t) const;
 
-    /// The record at a position, and its partition: what a receipt is made of again.
-    std::optional<placement> placement_of(position at) const;
+    /// The records from a position on, as what a receipt is made of again: `count` of one commit,
+    /// or fewer, up to the first that was removed.
+    std::vector<placement> placements(position first, std::int64_t count) const;
 
     /// The partition of a topic that holds the stream of a key, or would.
     std::int32_t locate(const topic_state& t, bytes_view key) const;
@@ -219,6 +220,7 @@ private:
     void throw_if_closed() const;
     void fail(const std::string& why) noexcept;
     receipt repeated(position first, std::int64_t count, bool command) const;
+    version version_at(const term& stream, offset at) const;
 
     // The merger (merge.cpp).
     void run_merger();

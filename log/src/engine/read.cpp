@@ -244,48 +244,61 @@ void engine::find(std::uint32_t uid, std::span<const stream_posting> wanted,
     });
 }
 
-std::optional<placement> engine::placement_of(position at) const
+std::vector<placement> engine::placements(position first, std::int64_t count) const
 {
-    const auto placed = find(at);
-    if (!placed) return std::nullopt;
-    const auto owner = partition_of(placed->partition_uid);
-    if (!owner.topic) return std::nullopt;
+    std::vector<placement>  all;
+    std::map<term, version> versions;  // of the next record of each stream that was met
+    std::string             scratch;
+    const auto              end = first + count;
+    for (auto next = first; next < end;) {
+        const auto placed = find(next);
+        const auto owner  = placed ? partition_of(placed->partition_uid) : partition_state{};
+        if (!owner.topic) return all;
+        const auto& at = owner.topic->names[static_cast<std::size_t>(owner.number)];
 
-    placement p;
-    p.at     = owner.topic->names[static_cast<std::size_t>(owner.number)];
-    p.offset = placed->base + (at - placed->position);
-
-    std::string scratch;
-    batch_fault why;
-    const auto  batch   = batch_view::parse(placed->bytes, &why, true);
-    const auto  payload = batch ? batch->unpack(scratch, unpack_bytes_max, &why) : std::nullopt;
-    if (!payload)
-        throw storage_error{errc::damaged_segment,
-                            p.at.topic + "-" + std::to_string(p.at.partition) + " offset " +
-                                std::to_string(placed->base.value) + ": " + why.what +
-                                "; run `cairn verify`"};
-    record_cursor records{*batch, *payload, placed->position};
-    while (records.next()) {
-        const auto& r = records.current();
-        if (r.offset < p.offset) continue;
-        if (r.offset > p.offset) break;
-        if (!r.key) return p;
-        // Its version: by halving, since a stream's offsets rise with its versions.
-        const auto   stream = index_->hasher().stream(placed->partition_uid, *r.key);
-        std::int64_t low = 0, high = index_->head(stream).count;
-        while (low < high) {
-            const auto middle = low + (high - low) / 2;
-            const auto found =
-                index_->stream(stream, version{middle}, direction::forward, 1);
-            if (!found.empty() && found.front().offset < p.offset)
-                low = middle + 1;
-            else
-                high = middle;
+        batch_fault why;
+        const auto  batch   = batch_view::parse(placed->bytes, &why, true);
+        const auto  payload = batch ? batch->unpack(scratch, unpack_bytes_max, &why) : std::nullopt;
+        if (!payload)
+            throw storage_error{errc::damaged_segment,
+                                at.topic + "-" + std::to_string(at.partition) + " offset " +
+                                    std::to_string(placed->base.value) + ": " + why.what +
+                                    "; run `cairn verify`"};
+        record_cursor records{*batch, *payload, placed->position};
+        const auto    until = std::min(end, placed->end_position());
+        while (next < until && records.next()) {
+            const auto& r = records.current();
+            if (r.position < next) continue;
+            if (r.position > next) return all;  // compaction took it out of its batch
+            placement p{.at = at, .offset = r.offset, .version = version{-1}};
+            if (r.key) {
+                const auto stream = index_->hasher().stream(placed->partition_uid, *r.key);
+                const auto [known, is_new] = versions.try_emplace(stream);
+                if (is_new) known->second = version_at(stream, r.offset);
+                p.version = known->second;
+                ++known->second.value;
+            }
+            all.push_back(std::move(p));
+            next = next.next();
         }
-        p.version = version{low};
-        return p;
+        if (next < until) return all;
     }
-    return std::nullopt;  // compaction took it out of its batch
+    return all;
+}
+
+/// The version of a stream's record: by halving, since a stream's offsets rise with its versions.
+version engine::version_at(const term& stream, offset at) const
+{
+    std::int64_t low = 0, high = index_->head(stream).count;
+    while (low < high) {
+        const auto middle = low + (high - low) / 2;
+        const auto found  = index_->stream(stream, version{middle}, direction::forward, 1);
+        if (!found.empty() && found.front().offset < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return version{low};
 }
 
 std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_t uid,

@@ -227,6 +227,27 @@ TEST_CASE_METHOD(every_log, "a producer's batch that is repeated is answered wit
     CHECK(text(reading().partition("orders", 0).read(offset{0})) == "s0 s1 s2 s3 s4 s5");
 }
 
+TEST_CASE_METHOD(every_log, "a compressed batch of many streams that is repeated is answered with "
+                            "all its placements")
+{
+    topic("orders", 1);
+    std::vector<append_record> records;
+    for (int i = 0; i < 300; ++i)
+        records.push_back(event("", i % 5 == 0 ? std::optional<std::string>{} :
+                                                 "k" + std::to_string(i % 7), std::to_string(i)));
+    const std::string batch = kafka_batch(
+        records,
+        {.codec = codec::zstd, .producer_id = 7, .producer_epoch = 0, .base_sequence = 0});
+    append("orders", "k1", "before");
+    const receipt first = append_batch("orders", 0, batch);
+    append("orders", "k2", "after");
+    reopen();
+    const receipt again = append_batch("orders", 0, batch);
+    CHECK(again.repeated);
+    CHECK(again.first == first.first);
+    CHECK((again.records == first.records));
+}
+
 TEST_CASE_METHOD(every_log, "a gap in a producer's sequence is refused, and nothing is lost by it")
 {
     topic("orders");
