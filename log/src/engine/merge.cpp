@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t merge_bytes_max      = 32ull << 20;  // one transaction
 constexpr std::uint64_t merge_bytes_min      = 64ull << 10;
 constexpr auto          index_flush_interval = std::chrono::seconds{5};
-constexpr auto          full_interval        = std::chrono::milliseconds{200};
+constexpr auto          pause_interval       = std::chrono::milliseconds{200};
 
 }  // namespace
 
@@ -168,19 +168,20 @@ void engine::hurry_merger()
 void engine::run_merger()
 {
     bool full    = false;  // said so already
+    bool pause   = false;  // it failed: what is unmerged would wake it at once
     auto flushed = std::chrono::steady_clock::now();
     for (;;) {
         bool stop = false;
         {
             std::unique_lock lock{threads_mutex_};
-            // On a full disk what is unmerged, and who waits for it, would wake it at once.
-            merger_wakes_.wait_for(lock, full ? full_interval : options_.merge_interval, [&] {
+            merger_wakes_.wait_for(lock, pause ? pause_interval : options_.merge_interval, [&] {
                 return threads_stop_ ||
-                       (!full && (merge_wanted_ || unmerged_bytes_ >= options_.merge_bytes));
+                       (!pause && (merge_wanted_ || unmerged_bytes_ >= options_.merge_bytes));
             });
             stop          = threads_stop_;
             merge_wanted_ = false;
         }
+        pause = false;
         try {
             bool more = true;
             while (more && !failed_) {
@@ -201,6 +202,7 @@ void engine::run_merger()
             }
             full = false;
         } catch (const storage_error& e) {
+            pause = true;
             if (e.code() == errc::disk_full) {
                 if (!full) say(std::string{"the merger waits for room on the disk: "} + e.what());
                 full = true;
@@ -212,6 +214,7 @@ void engine::run_merger()
                 if (journal_) journal_->stop();
             }
         } catch (const std::exception& e) {
+            pause = true;
             say(std::string{"the merger tries again: "} + e.what());
         }
         if (stop || failed_) return;
