@@ -18,6 +18,7 @@ segment_list engine::segments() const
 void engine::reload_segments() const
 {
     const std::lock_guard step{merge_step_mutex_};
+    throw_if_shut();  // close() has taken the store away then
     all_ = store_->open_all();
     publish_segments();
 }
