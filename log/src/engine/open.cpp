@@ -108,8 +108,16 @@ void engine::open()
         hash_key_ = detail::open_directory(directory_, create).secret;
         store_ = make_lmdb_store({directory_ + "/log", options_.read_only});
     }
-    open_segments();
-    open_index();
+    for (int attempt = 0;; ++attempt) {
+        try {
+            open_segments();
+            open_index();
+            break;
+        } catch (const segment_gone&) {
+            // The process that writes has rewritten one meanwhile: look at what there is now.
+            if (!options_.read_only || attempt == 3) throw;
+        }
+    }
     if (!in_memory_ && !options_.read_only) {
         recover_journal();
     } else if (const auto alone = in_memory_

@@ -305,6 +305,7 @@ version engine::version_at(const term& stream, offset at) const
 std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_t uid,
                                                                     timestamp     t) const
 {
+    throw_if_shut();
     const auto start = start_offset(uid);
     const auto limit = end_offset(uid);
 
@@ -315,15 +316,16 @@ std::optional<std::pair<offset, timestamp>> engine::offset_for_time(std::uint32_
         const std::shared_lock lock{publish_mutex_};
         from = tail_.offset_for_time(uid, t);
     }
-    for (const auto& s : segments()) {
-        const auto slice = s.summary->find(uid);
-        if (slice == s.summary->end() || slice->second.end <= start) continue;
-        if (slice->second.max_timestamp < t) continue;
-        if (const auto older = s.body->offset_for_time(uid, t)) {
-            from = older;
-            break;
+    const auto merged = reading([&](const segment_list& list) -> std::optional<offset> {
+        for (const auto& s : list) {
+            const auto slice = s.summary->find(uid);
+            if (slice == s.summary->end() || slice->second.end <= start) continue;
+            if (slice->second.max_timestamp < t) continue;
+            if (const auto found = s.body->offset_for_time(uid, t)) return found;
         }
-    }
+        return std::nullopt;
+    });
+    if (merged) from = merged;
     if (!from) return std::nullopt;
 
     auto                      next = std::max(*from, start);

@@ -296,6 +296,41 @@ TEST_CASE_METHOD(every_log_on_disk, "another process reads beside the writer, an
     CHECK(reader.wait() == 0);
 }
 
+TEST_CASE("child: asks for times beside the writer", "[.child]")
+{
+    const std::string directory = parent::argument(0);
+    if (directory.empty()) return;
+    commit_log      log   = commit_log::open(directory, {.read_only = true});
+    const partition notes = log.partition("notes", 0);
+    while (!parent::hear().empty()) {
+        try {
+            const auto found = notes.offset_for_time(timestamp{0});
+            parent::say(found ? std::to_string(found->first.value) : "none");
+        } catch (const std::exception& e) {
+            parent::say(e.what());
+        }
+    }
+}
+
+TEST_CASE_METHOD(a_log_on_disk, "a reader beside the writer finds by time also what was just "
+                                "rewritten")
+{
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    topic("notes", 1);
+    append("notes", no_key, "n");
+    append("table", "k", "0");
+    roll_and_clean();
+    other_process reader{"child: asks for times beside the writer", {data()}};
+    for (int i = 0; i < 60; ++i) {
+        append("table", "k", std::to_string(i));
+        roll_and_clean();
+        reader.say("when?");
+        CHECK(reader.hear() == "0");
+    }
+    reader.say("");
+    CHECK(reader.wait() == 0);
+}
+
 TEST_CASE_METHOD(a_filled_log, "a log is opened read-only alone, and is only read")
 {
     const auto before = everything(log());
