@@ -272,8 +272,10 @@ private:
                                      ", inside the segment before it");
             expected = s->end();
             // A segment that was written anew has holes; what it lacks is in its index slice.
-            const bool rewritten = !s->index_slice().empty();
-            if (!faulty) check_density(*s, rewritten);
+            if (faulty)
+                any_rewritten_ = true;  // nor is it known what a faulty one lacks
+            else
+                check_density(*s, !s->index_slice().empty());
             done += s->bytes();
             out_.send("progress\t" + std::to_string(done) + "\t" + std::to_string(total));
         }
@@ -448,8 +450,6 @@ verify_report verify(const std::string& directory,
         detail::verifier v{directory, ends[1]};
         try {
             v.run();
-        } catch (const error& e) {
-            v.fault(directory, e.what());
         } catch (const std::exception& e) {
             v.fault(directory, e.what());
         }

@@ -650,6 +650,37 @@ TEST_CASE_METHOD(a_filled_log, "what is served has passed its checksum; verify()
     CHECK(append("notes", no_key, "x").records[0].offset == offset{30});
 }
 
+TEST_CASE_METHOD(a_log_on_disk, "verify() goes on behind a segment whose part of the index is "
+                                "damaged")
+{
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    topic("notes", 1);
+    for (int i = 0; i < 4; ++i) append("table", "k", std::to_string(i));
+    roll_and_clean();
+    for (int i = 0; i < 30; ++i) append("notes", no_key, "n" + std::to_string(i));
+    close();
+
+    // The slice is a run, and the only one in the folder of segments.
+    int found = 0;
+    for (const auto& entry : fs::directory_iterator{fs::path{data()} / "log"}) {
+        std::string bytes = bytes_of(entry);
+        for (auto at = bytes.find("CAIRNRUN"); at != std::string::npos;
+             at      = bytes.find("CAIRNRUN", at + 1)) {
+            bytes[at + 12] = static_cast<char>(bytes[at + 12] ^ 4);
+            ++found;
+        }
+        write_file(entry, bytes);
+    }
+    REQUIRE(found >= 1);
+
+    const verify_report r = verify(data());
+    for (const verify_fault& each : r.faults) UNSCOPED_INFO(each.where << ": " << each.what);
+    CHECK(r.faults.size() == 1);
+    CHECK(r.segments == 2);
+    CHECK(r.records >= 30);
+    CHECK(r.partitions >= 1);
+}
+
 TEST_CASE_METHOD(a_filled_log, "verify() says that there is no log where there is none")
 {
     for (const std::string& wrong : {(directory() / "nothing").string(), directory().string()}) {
