@@ -207,6 +207,37 @@ TEST_CASE("after a flush that failed nothing is acknowledged, reading goes on, a
     CHECK(judge(work, directory / "data", told).empty());
 }
 
+TEST_CASE("an append for which the system has no memory is refused, and the next one is recorded")
+{
+    temporary_directory directory;
+    log_workload        work{1};
+    auto                o = log_workload::options();
+    o.merge_interval      = std::chrono::hours{1};  // the journal's write, not the merger's
+    o.merge_bytes         = 1 << 30;
+    auto log = commit_log::open(directory / "data", o);
+    log_workload::create_topics(log);
+    position told{};
+    for (int i = 0; i < 5; ++i) told = work.append(log);
+    {
+        fault f;
+        f.where = fault::call::write;
+        f.error = ENOMEM;
+        f.path  = "/journal/";
+        fault_injection injected{f};
+        try {
+            work.append(log);
+            FAIL("an append was acknowledged that could not be written");
+        } catch (const storage_error& e) {
+            CHECK(e.code() == errc::out_of_memory);
+        }
+        REQUIRE(injected.hits() == 1);
+    }
+    CHECK_FALSE(log.statistics().failed);
+    for (int i = 0; i < 5; ++i) told = work.append(log);
+    log.close();
+    CHECK(judge(work, directory / "data", told).empty());
+}
+
 TEST_CASE("a full disk refuses appends, reading goes on, and appends resume without a restart")
 {
     // A merger that is quick to find out, and one that only a full journal wakes.

@@ -885,6 +885,7 @@ TEST_CASE_METHOD(a_journal, "an error of a flush is final: no acknowledgement is
     REQUIRE(c);
     CHECK(c->code == errc::io_failed);
     CHECK_THAT(c->what, Catch::Contains("look at the disk"));
+    CHECK(log->has_failed());
     // The disk would do it again; the journal does not.
     CHECK(code_of([&] { write(text(1'000, 4)); }) == errc::io_failed);
     release(next);
@@ -935,6 +936,7 @@ TEST_CASE_METHOD(a_journal, "a disk without room for a new file refuses, and not
             REQUIRE(c);
             CHECK(c->code == expected);
             CHECK(code_of([&] { log->prepare(); }) == expected);
+            CHECK_FALSE(log->has_failed());
         }
         CHECK(fault.hits() >= 6);
     }

@@ -34,13 +34,14 @@ void engine::throw_if_shut() const
     if (closed_) throw error{errc::closed, "the log was closed: open it again to read"};
 }
 
-void engine::fail(const std::string& why) noexcept
+void engine::fail(std::string_view before, std::string_view why) noexcept
 {
     try {
         const std::lock_guard lock{why_mutex_};
         if (failed_) return;
-        why_failed_ = "the log closed itself for appending: " + why +
-                      "; what was acknowledged is safe. Mend the disk and open the log again";
+        why_failed_ = "the log closed itself for appending: ";
+        why_failed_.append(before).append(why).append(
+            "; what was acknowledged is safe. Mend the disk and open the log again");
         say(why_failed_);
     } catch (...) {
         // No memory for the words; the flag says enough.
@@ -432,6 +433,7 @@ void engine::commit(commit_group& group)
             if (!p->error) p->error = e;
         }
     };
+    bool durable = false;
     try {
         throw_if_closed();
 
@@ -465,28 +467,36 @@ void engine::commit(commit_group& group)
             const bytes_view payload = writer.payload();
             try {
                 journal_->write(writer.first(), {&payload, 1}, writer.next());
-            } catch (const storage_error& e) {
-                if (e.code() != errc::disk_full && e.code() != errc::closed) fail(e.what());
+            } catch (const std::exception& e) {
+                // Else nothing was written, and the next group may be.
+                if (journal_->has_failed()) fail("", e.what());
                 throw;
             }
         }
 
-        // From here on it is durable. What follows must not be left half done.
-        try {
-            publish(writer, time);
-        } catch (const std::exception& e) {
-            fail(std::string{"it could not take in what it had written: "} + e.what());
-            throw storage_error{errc::closed, std::string{"recorded but not taken in: "} +
-                                                  e.what() + "; open the log again"};
-        }
+        // What follows must not be left half done.
+        durable = true;
+        publish(writer, time);
         ++counters_.groups;
         if (members.size() > counters_.group_size_max.load())
             counters_.group_size_max = members.size();
         wake_waiters();
         if (unmerged_bytes_ >= options_.merge_bytes) merger_wakes_.notify_one();
-    } catch (const std::bad_alloc&) {
-        fail_all(std::make_exception_ptr(
-            error{errc::out_of_memory, "no memory for this append: nothing was recorded"}));
+    } catch (const std::exception& e) {
+        if (durable) fail("it could not take in what it had written: ", e.what());
+        try {
+            if (durable)
+                fail_all(std::make_exception_ptr(
+                    storage_error{errc::closed, std::string{"recorded but not taken in: "} +
+                                                    e.what() + "; open the log again"}));
+            else if (dynamic_cast<const std::bad_alloc*>(&e) && !failed_)
+                fail_all(std::make_exception_ptr(error{
+                    errc::out_of_memory, "no memory for this append: nothing was recorded"}));
+            else
+                fail_all(std::current_exception());
+        } catch (const std::bad_alloc&) {
+            fail_all(std::current_exception());  // not even for the words
+        }
     } catch (...) {
         fail_all(std::current_exception());
     }

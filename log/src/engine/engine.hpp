@@ -218,7 +218,7 @@ private:
     offset& next_offset(group_writer& writer, std::uint32_t uid) const;
     void    publish(group_writer& writer, timestamp time);
     void throw_if_closed() const;
-    void fail(const std::string& why) noexcept;
+    void fail(std::string_view before, std::string_view why) noexcept;  ///< said together
     receipt repeated(position first, std::int64_t count, bool command) const;
     version version_at(const term& stream, offset at) const;
 

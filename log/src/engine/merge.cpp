@@ -210,7 +210,7 @@ void engine::run_merger()
                 no_room_ = true;
                 if (journal_) journal_->refuse_to_wait(true);
             } else {
-                fail(e.what());
+                fail("", e.what());
                 if (journal_) journal_->stop();
             }
         } catch (const std::exception& e) {

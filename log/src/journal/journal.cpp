@@ -773,6 +773,8 @@ void journal::stop()
     impl_->changed.notify_all();
 }
 
+bool journal::has_failed() const noexcept { return impl_->failed; }
+
 journal_statistics journal::statistics() const
 {
     journal_statistics s;

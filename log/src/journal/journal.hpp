@@ -113,6 +113,10 @@ public:
     /// Makes a write() that has to wait throw `closed`, now and later.
     void stop();
 
+    /// Whether an error was final: what write() threw last may be on disk or not, and every later
+    /// one throws too. False after an error: nothing was written, and a later one may succeed.
+    bool has_failed() const noexcept;
+
     journal_statistics statistics() const;
 
 private:
