@@ -421,22 +421,18 @@ std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_ba
     const auto payload = batch->unpack(scratch, unpack_bytes_max);
     if (!payload) return placed;
 
-    const auto each = [&](auto&& f) {
-        record_cursor records{*batch, *payload, placed.position};
-        while (records.next())
-            f(records.current(),
-              keeps(c, *batch, records.current(), of, placed.partition_uid, start));
-    };
-    std::int32_t keep = 0, all = 0;
-    bool         tombstones = false;
-    each([&](const record_view& r, bool stays) {
-        ++all;
-        keep += stays;
-        tombstones |= stays && !r.value;
-    });
+    // Decided once: a newer record of a key may come at any moment.
+    std::vector<bool> stays;
+    bool              tombstones = false;
+    for (record_cursor records{*batch, *payload, placed.position}; records.next();) {
+        const auto& r = records.current();
+        stays.push_back(keeps(c, *batch, r, of, placed.partition_uid, start));
+        tombstones |= stays.back() && !r.value;
+    }
+    const auto keep = static_cast<std::size_t>(std::count(stays.begin(), stays.end(), true));
     const bool wants_horizon =
         tombstones && of.topic->config.cleanup_compact && !batch->delete_horizon();
-    if (keep == all && !wants_horizon) return placed;
+    if (keep == stays.size() && !wants_horizon) return placed;
     if (keep == 0 && !holds_place(*batch, placed.partition_uid, placed.base, start))
         return std::nullopt;
 
@@ -451,9 +447,10 @@ std::optional<placed_batch> engine::without_garbage(cleaning& c, const placed_ba
     o.delete_horizon  = batch->delete_horizon();
     if (wants_horizon) o.delete_horizon = c.now + of.topic->config.delete_retention_ms;
     builder.start(o);
-    each([&](const record_view& r, bool stays) {
-        if (stays) builder.add(r, static_cast<std::int32_t>(r.offset - placed.base));
-    });
+    auto stay = stays.begin();
+    for (record_cursor records{*batch, *payload, placed.position}; records.next();)
+        if (const auto& r = records.current(); *stay++)
+            builder.add(r, static_cast<std::int32_t>(r.offset - placed.base));
     builder.set_last_offset_delta(batch->last_offset_delta());
     if (keep == 0) builder.set_max_timestamp(batch->max_timestamp());
     auto bytes = std::make_shared<std::string>(builder.finish());
