@@ -103,11 +103,21 @@ void engine::append_own(std::uint32_t uid, std::vector<record> records,
                         const std::function<void(const folded_state&)>& valid,
                         std::string_view                                subject)
 {
-    throw_if_closed();
     append_request request;
-    for (auto& r : records)
-        request.records.push_back(
-            {uid == topics_uid ? topics_topic : offsets_topic, std::move(r), 0});
+    for (auto& r : records) request.records.push_back(own_record(uid, std::move(r)));
+    append_own(std::move(request), valid, subject);
+}
+
+append_record engine::own_record(std::uint32_t uid, record r)
+{
+    return {uid == topics_uid ? topics_topic : offsets_topic, std::move(r), 0};
+}
+
+void engine::append_own(append_request                                  request,
+                        const std::function<void(const folded_state&)>& valid,
+                        std::string_view                                subject)
+{
+    throw_if_closed();
     pending_append p;
     p.request = &request;
     p.own     = true;

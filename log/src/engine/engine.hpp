@@ -110,6 +110,11 @@ public:
     void append_own(std::uint32_t uid, std::vector<record> records,
                     const std::function<void(const folded_state&)>& valid   = {},
                     std::string_view                                subject = {});
+    void append_own(append_request request, const std::function<void(const folded_state&)>& valid,
+                    std::string_view subject);
+
+    /// A record of one of them, for an append to both.
+    static append_record own_record(std::uint32_t uid, record r);
 
     /// Forgets groups that have not changed since; returns their names.
     std::vector<std::string> forget_groups(timestamp oldest);

@@ -165,22 +165,22 @@ void engine::delete_topic(const std::string& name)
     if (t->uids.front() < first_free_uid)
         throw error{errc::internal_topic,
                     "topic " + name + " is the log's own: it stays; delete one of yours"};
-    std::vector<record> records{tombstone(topics_state::topic_key(name))};
+    append_request gone;
+    const auto     forget = [&](std::uint32_t uid, std::string key) {
+        gone.records.push_back(own_record(uid, tombstone(std::move(key))));
+    };
+    forget(topics_uid, topics_state::topic_key(name));
     for (const auto uid : t->uids)
-        if (start_offset(uid) > offset{0})
-            records.push_back(tombstone(topics_state::start_key(uid)));
+        if (start_offset(uid) > offset{0}) forget(topics_uid, topics_state::start_key(uid));
 
-    // What groups had committed there is forgotten with it.
-    std::vector<record> commits;
+    // What groups had committed there is forgotten with it, or a new topic would begin with it.
     with_state([&](const folded_state& s) {
         for (const auto& [group, g] : s.groups.all())
             for (const auto& [at, c] : g.offsets)
-                if (at.topic == name)
-                    commits.push_back(tombstone(groups_state::offset_key(group, at)));
+                if (at.topic == name) forget(offsets_uid, groups_state::offset_key(group, at));
         return 0;
     });
-    append_own(topics_uid, std::move(records));
-    if (!commits.empty()) append_own(offsets_uid, std::move(commits));
+    append_own(std::move(gone), {}, {});
     {
         const std::lock_guard lock{threads_mutex_};
         clean_soon_ = true;

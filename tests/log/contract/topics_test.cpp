@@ -416,6 +416,21 @@ TEST_CASE_METHOD(every_log, "a deleted topic is gone, and the others are as they
     CHECK(text(reading().read_all()) == "b e");
 }
 
+TEST_CASE_METHOD(every_log, "a topic is deleted in one commit with what groups committed there")
+{
+    // A crash between two would leave commits that a new topic of that name begins with.
+    topic("orders", 2);
+    append("orders", "k", "a");
+    log().groups().commit("g", {{.at = {"orders", 0}, .offset = offset{0}},
+                                {.at = {"orders", 1}, .offset = offset{0}}});
+    const auto before = log().statistics().groups;
+    log().delete_topic("orders");
+    CHECK(log().statistics().groups == before + 1);
+    CHECK(log().groups().fetch("g").empty());
+    topic("orders", 2);
+    CHECK(reading().groups().fetch("g").empty());
+}
+
 TEST_CASE_METHOD(every_log, "a name is free again when its topic was deleted, and begins anew")
 {
     topic("orders", 2);
