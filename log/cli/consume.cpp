@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -53,6 +54,8 @@ place place_of(const consume_options& o)
         if (*o.offset_text == "beginning") return {place::kind::beginning};
         if (*o.offset_text == "end") return {place::kind::end};
         const auto number = parse_whole_number(*o.offset_text, "--offset");
+        if (number == std::numeric_limits<std::int64_t>::min())
+            throw usage_error{"--offset: " + *o.offset_text + " is too far back"};
         if (number < 0 || o.offset_text->starts_with('-')) return {place::kind::newest, -number};
         return {place::kind::offset, number};
     }

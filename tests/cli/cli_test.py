@@ -318,6 +318,8 @@ class Program(unittest.TestCase):
         self.fails("offset_out_of_range", "consume", "orders", "-p", partition, "-o", 1000)
         self.fails("usage", "consume", "orders", "-o", 1)  # of which partition?
         self.fails("usage", "consume", "orders", "-o", "middle")
+        self.fails("usage", "consume", "orders", "-o", -2**63)
+        self.assertEqual(self.cairn("consume", "orders", "-o", -2**63 + 1).lines, events)
         self.fails("usage", "consume", "orders", "-o", "end", "--from-beginning")
         self.fails("usage", "consume", "orders", "--max", -1)
         self.fails("unknown_topic", "consume", "nothing")
