@@ -369,12 +369,16 @@ public:
         }
         const auto batch = batch_view::parse(placed_.bytes, nullptr, false);
         if (!batch) corrupt(owner_, placed_, "the batch does not parse");
-        if (!packed_ && batch->codec() == codec::none && posting) {
-            record_cursor one{*batch, batch->payload(), placed_.position};
-            if (one.seek(posting->at) && one.current().offset == at &&
-                crc32c(one.current_bytes()) == posting->check)
-                return show(one.current());
-        }
+        const bool packed = batch->codec() != codec::none;
+        const auto known  = [&](bytes_view payload) -> const record_view* {
+            if (!posting) return nullptr;
+            record_cursor one{*batch, payload, placed_.position};
+            const bool    fits = one.seek(posting->at) && one.current().offset == at &&
+                              crc32c(one.current_bytes()) == posting->check;
+            return fits ? show(one.current()) : nullptr;
+        };
+        if (!packed)
+            if (const auto* found = known(batch->payload())) return found;
         if (!checked_) {
             batch_fault why;
             if (!batch_view::parse(placed_.bytes, &why, true)) corrupt(owner_, placed_, why.what);
@@ -386,8 +390,10 @@ public:
             const auto  payload = batch->unpack(scratch_, unpack_bytes_max, &why);
             if (!payload) corrupt(owner_, placed_, why.what);
             payload_ = *payload;
-            packed_  = batch->codec() != codec::none;
+            packed_  = packed;
         }
+        if (packed)
+            if (const auto* found = known(payload_)) return found;
         record_cursor all{*batch, payload_, placed_.position};
         while (all.next()) {
             if (all.current().offset < at) continue;
