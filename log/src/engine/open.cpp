@@ -44,27 +44,33 @@ void fold_into_index(class index& into, const placed_batch& placed, position fro
     if (!payload)
         throw storage_error{why.code, "at position " + std::to_string(placed.position.value) +
                                           ": " + why.what + "; run `cairn verify`"};
-    record_cursor     records{*batch, *payload, placed.position};
-    std::vector<term> terms;
-    const auto        newest = placed.end_position() - 1;
+    record_cursor            records{*batch, *payload, placed.position};
+    std::vector<index_entry> entries;
+    std::vector<term>        terms;       // of all of them
+    std::vector<std::size_t> terms_ends;  // by entry
+    const auto               newest = placed.end_position() - 1;
     while (records.next()) {
         const auto& r = records.current();
         if (r.position < from) continue;
-        terms.clear();
-        if (r.position == newest) terms.push_back(into.hasher().any_record());
+        const auto  first_term = terms.size();
         index_entry e;
+        if (r.position == newest) terms.push_back(into.hasher().any_record());
         collect_terms(into.hasher(), r.headers, terms, e.command);
-        if (!shown) terms.clear();
+        if (!shown) terms.resize(first_term);
         if (r.key) e.stream = into.hasher().stream(placed.partition_uid, *r.key);
-        if (!e.stream && !e.command && terms.empty()) continue;
+        if (!e.stream && !e.command && terms.size() == first_term) continue;
         e.position      = r.position;
         e.partition_uid = placed.partition_uid;
         e.offset        = r.offset;
         e.at            = static_cast<std::uint32_t>(records.current_at());
         e.check         = crc32c(records.current_bytes());
-        e.terms         = terms;
-        into.add(e);
+        entries.push_back(e);
+        terms_ends.push_back(terms.size());
     }
+    for (std::size_t i = 0, first = 0; i < entries.size(); first = terms_ends[i++])
+        entries[i].terms = std::span{terms}.subspan(first, terms_ends[i] - first);
+    std::vector<version> versions(entries.size());
+    into.add(entries, versions);
 }
 
 engine::engine(std::string directory, log_options options)
