@@ -99,6 +99,27 @@ void fail(int rc, std::string_view doing, const std::string& path)
     }
 }
 
+namespace {
+
+void take(file_facts& facts, const struct stat& status) noexcept
+{
+    facts.device     = status.st_dev;
+    facts.inode      = status.st_ino;
+    facts.modified   = status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
+    facts.file_bytes = static_cast<std::uint64_t>(status.st_size);
+}
+
+}  // namespace
+
+std::optional<file_facts> identify(const std::string& path) noexcept
+{
+    struct stat status = {};
+    if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+    file_facts facts;
+    take(facts, status);
+    return facts;
+}
+
 file_facts examine(const std::string& path)
 {
     const file f{path, file::access::read};
@@ -137,10 +158,7 @@ file_facts examine(const std::string& path)
     // After the meta pages: the file may be growing, and grows before they say so.
     struct stat status = {};
     if (fstat(f.fd(), &status) != 0) throw_io_error(errno, "examine", path);
-    facts.device     = status.st_dev;
-    facts.inode      = status.st_ino;
-    facts.modified   = status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
-    facts.file_bytes = static_cast<std::uint64_t>(status.st_size);
+    take(facts, status);
     if (facts.pages > facts.file_bytes / facts.page_bytes)
         throw damaged("is cut off: it has " + std::to_string(facts.file_bytes) + " bytes of " +
                       std::to_string(facts.pages * facts.page_bytes));

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -59,6 +60,10 @@ struct file_facts
 /// Throws damaged_segment where it is no LMDB file, or shorter than its meta page says: LMDB
 /// would be killed by SIGBUS when it reads there.
 file_facts examine(const std::string& path);
+
+/// Which file it is, by one look at its directory entry: pages and map are left out. Nullopt where
+/// it is not to be seen.
+std::optional<file_facts> identify(const std::string& path) noexcept;
 
 /// Device and inode: the file, whatever it is called now.
 using inode_id = std::pair<std::uint64_t, std::uint64_t>;

@@ -326,7 +326,8 @@ bool lmdb_segment::is(const std::string& path, const lmdb::file_facts& facts) co
 {
     std::lock_guard lock{open_mutex_};
     if (path != path_) return false;
-    if (held_ != nullptr) return lmdb::inode_id{facts.device, facts.inode} == id_;
+    if (held_ != nullptr)  // it is written to, and only grows
+        return lmdb::inode_id{facts.device, facts.inode} == id_ && facts.file_bytes >= file_bytes_;
     return is_as_it_was(facts);
 }
 

@@ -88,10 +88,12 @@ void lmdb_store::clean_up()
 
 std::shared_ptr<lmdb_segment> lmdb_store::open_one(const std::string& name, bool newest)
 {
-    const auto file  = path(name);
-    const auto facts = lmdb::examine(file);
+    const auto file = path(name);
+    // A log that follows another process looks often, and there may be thousands of them.
     if (const auto known = known_.find(name); known != known_.end())
-        if (auto s = known->second.lock(); s && s->is(file, facts)) return s;
+        if (auto s = known->second.lock())
+            if (const auto which = lmdb::identify(file); which && s->is(file, *which)) return s;
+    const auto facts = lmdb::examine(file);
 
     // Nobody but this process writes, unless it only reads. Then the newest one may be written to
     // at this moment, and reading it without LMDB's locks would be reading what is overwritten.
