@@ -380,10 +380,12 @@ TEST_CASE("the slice of the index comes back as it was, however long", "[segment
     std::string run(3'000'000, '\0');
     for (std::size_t i = 0; i < run.size(); ++i) run[i] = static_cast<char>(i * 7 + i / 1000);
     CHECK(s->index_slice().empty());
+    CHECK_FALSE(s->has_index_slice());
     s->set_index_slice(run);
     CHECK(s->index_slice() == run);
     s->set_index_slice("short");
     CHECK(s->index_slice() == "short");
+    CHECK(s->has_index_slice());
     s->set_index_slice(run);
     s->seal();
     CHECK(s->index_slice() == run);

@@ -333,7 +333,7 @@ std::uint64_t engine::rewrite(cleaning& c, const rewrite_plan& plan)
     for (const auto& s : plan.segments) {
         before += s.body->bytes();
         room += s.body->bytes();
-        sliced |= !s.body->index_slice().empty();
+        sliced |= s.body->has_index_slice();
     }
     auto body = store_->prepare(room + room / 4);
 

@@ -275,7 +275,7 @@ private:
             if (faulty)
                 any_rewritten_ = true;  // nor is it known what a faulty one lacks
             else
-                check_density(*s, !s->index_slice().empty());
+                check_density(*s, s->has_index_slice());
             done += s->bytes();
             out_.send("progress\t" + std::to_string(done) + "\t" + std::to_string(total));
         }

@@ -477,6 +477,13 @@ void lmdb_segment::publish(const std::string& path, position first)
 
 // ---- The slice of the index. -----------------------------------------------------------------
 
+bool lmdb_segment::has_index_slice() const
+{
+    refresh();
+    std::lock_guard lock{mutex_};
+    return state_.slice_bytes > 0;
+}
+
 std::string lmdb_segment::index_slice() const
 {
     refresh();

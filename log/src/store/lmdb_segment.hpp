@@ -98,6 +98,7 @@ public:
               std::span<std::optional<placed_batch>> out) const override;
     std::optional<offset>       offset_for_time(std::uint32_t uid, timestamp t) const override;
 
+    bool        has_index_slice() const override;
     std::string index_slice() const override;
     void        set_index_slice(bytes_view run) override;
 

@@ -176,6 +176,11 @@ public:
         return std::nullopt;
     }
 
+    bool has_index_slice() const override
+    {
+        std::lock_guard lock{mutex_};
+        return !slice_.empty();
+    }
     std::string index_slice() const override
     {
         std::lock_guard lock{mutex_};

@@ -207,6 +207,7 @@ public:
     virtual std::optional<offset> offset_for_time(std::uint32_t uid, timestamp t) const = 0;
 
     /// The index slice that a rewrite left here; empty where there is none.
+    virtual bool        has_index_slice() const = 0;  ///< cheap: does not read it
     virtual std::string index_slice() const = 0;
     virtual void        set_index_slice(bytes_view run) = 0;
 
