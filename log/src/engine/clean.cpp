@@ -156,9 +156,7 @@ void engine::advance_starts(timestamp at)
             if (to > old) starts.emplace_back(uid, to);
         }
     }
-    for (const auto& [uid, start] : starts)
-        if (const auto p = partition_of(uid); p.topic)
-            truncate(uid, p.topic->names[static_cast<std::size_t>(p.number)], start);
+    advance(starts);
 }
 
 offset engine::expired_by_time(const segment_list& list, const topic_state& t, std::uint32_t uid,

@@ -262,6 +262,7 @@ private:
     void          consumer_groups_expire();
     void          roll_if_expired(timestamp at);
     void          advance_starts(timestamp at);
+    void          advance(const std::vector<std::pair<std::uint32_t, offset>>& starts);
     offset        expired_by_time(const segment_list& list, const topic_state& t,
                                   std::uint32_t uid, offset start, timestamp at) const;
     offset        expired_by_size(const segment_list& list, const topic_state& t,

@@ -202,6 +202,19 @@ void engine::truncate(std::uint32_t uid, const topic_partition& at, offset to)
     append_own(topics_uid, {number_record(topics_state::start_key(uid), to.value)});
 }
 
+void engine::advance(const std::vector<std::pair<std::uint32_t, offset>>& starts)
+{
+    const std::lock_guard one_at_a_time{topics_mutex_};
+    append_request        moved;
+    for (const auto& [uid, to] : starts) {
+        if (!alive(uid) || to <= start_offset(uid)) continue;
+        note_removal(uid, to);
+        moved.records.push_back(
+            own_record(topics_uid, number_record(topics_state::start_key(uid), to.value)));
+    }
+    if (!moved.records.empty()) append_own(std::move(moved), {}, {});
+}
+
 topic_description engine::describe(const topic_state& t) const
 {
     topic_description d;

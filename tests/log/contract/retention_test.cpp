@@ -213,6 +213,21 @@ TEST_CASE_METHOD(retention_fixture, "retention.bytes keeps the newest of each pa
     CHECK(static_cast<std::int64_t>(left.size()) == 40 - d.partitions[0].start.value);
 }
 
+TEST_CASE_METHOD(plain_log, "the starts of all partitions are moved in one commit")
+{
+    topic("orders", 8, {{"retention.ms", std::to_string(hour)}});
+    for (std::int32_t p = 0; p < 8; ++p) append({event("orders", no_key, "x").in(p)});
+    log().merge();
+    log().roll_segment();
+    pass(2 * hour);
+    const auto before = log().statistics().groups;
+    log().clean();
+    CHECK(log().statistics().groups == before + 1);
+    for (const partition_description& p : log().describe_topic("orders").partitions)
+        CHECK(p.start == offset{1});
+    CHECK(text(log().read_all()) == "");
+}
+
 TEST_CASE_METHOD(retention_fixture, "cleaning frees what it removes")
 {
     topic("orders", 1, {{"retention.ms", std::to_string(hour)}});
