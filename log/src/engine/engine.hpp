@@ -145,7 +145,6 @@ public:
 
     /// The batch that holds it, its CRC unchecked; nullopt: it was removed.
     std::optional<placed_batch> find(position at) const;
-    std::optional<placed_batch> find(std::uint32_t uid, offset o, position at) const;
     void find(std::uint32_t uid, std::span<const stream_posting> wanted,
               std::vector<std::optional<placed_batch>>& out) const;
 
@@ -195,13 +194,8 @@ public:
     const std::string& directory() const noexcept { return directory_; }
     void               close();
     timestamp          now() const { return options_.clock(); }
-    bool               read_only() const noexcept { return options_.read_only; }
-    const log_options& options() const noexcept { return options_; }
 
 private:
-    friend void fold_into_index(class index& into, const placed_batch& placed, position from,
-                                bool shown);
-
     // Opening (open.cpp).
     void open();
     void open_segments();

@@ -202,20 +202,6 @@ std::optional<placed_batch> engine::find(position at) const
     });
 }
 
-std::optional<placed_batch> engine::find(std::uint32_t uid, offset o, position at) const
-{
-    throw_if_shut();
-    {
-        const std::shared_lock lock{publish_mutex_};
-        if (tail_.first(end()) <= at)
-            if (auto found = tail_.find(uid, o)) return found;
-    }
-    return reading([&](const segment_list& list) {
-        const auto* s = covering(list, at);
-        return s ? s->body->find(uid, o) : std::nullopt;
-    });
-}
-
 void engine::find(std::uint32_t uid, std::span<const stream_posting> wanted,
                   std::vector<std::optional<placed_batch>>& out) const
 {

@@ -467,14 +467,6 @@ bool reading::locate(std::size_t database, MDB_cursor_op how, bytes_view& key,
     return true;
 }
 
-std::size_t reading::entries(std::size_t database) const
-{
-    MDB_stat stat = {};
-    check(mdb_stat(context_->txn, environment_->databases_[database], &stat), "read",
-          environment_->path_);
-    return stat.ms_entries;
-}
-
 // ---- writing -------------------------------------------------------------------------------
 
 writing::writing(environment& e) : environment_{&e}
@@ -489,17 +481,6 @@ writing::writing(environment& e) : environment_{&e}
 writing::~writing()
 {
     if (txn_ != nullptr) mdb_txn_abort(txn_);
-}
-
-bool writing::get(std::size_t database, bytes_view key, bytes_view& value) const
-{
-    auto      k  = as_val(key);
-    MDB_val   v  = {};
-    const int rc = mdb_get(txn_, environment_->databases_[database], &k, &v);
-    if (rc == MDB_NOTFOUND) return false;
-    check(rc, "read", environment_->path_);
-    value = {static_cast<const char*>(v.mv_data), v.mv_size};
-    return true;
 }
 
 void writing::put(std::size_t database, bytes_view key, bytes_view value, unsigned flags)

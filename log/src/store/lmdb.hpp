@@ -210,8 +210,6 @@ public:
                16;
     }
 
-    std::size_t entries(std::size_t database) const;
-
 private:
     const environment*    environment_;
     environment::context* context_;
@@ -228,7 +226,6 @@ public:
     writing(const writing&)            = delete;
     writing& operator=(const writing&) = delete;
 
-    bool get(std::size_t database, bytes_view key, bytes_view& value) const;
     void put(std::size_t database, bytes_view key, bytes_view value, unsigned flags = 0);
 
     /// Room for a value, to be filled before the next call.
