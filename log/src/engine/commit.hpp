@@ -88,11 +88,11 @@ struct commit_group
     gate                         done;
 };
 
-/// Adds the terms that a record's headers name. False: there are more than an index entry takes,
-/// and those beyond are left out.
+/// Adds the terms that a record's headers name: the command, and types and tags where queries show
+/// the record. False: there are more than an index entry takes, and those beyond are left out.
 template <class Headers>
-bool collect_terms(const term_hasher& hasher, const Headers& headers, std::vector<term>& terms,
-                   term& command)
+bool collect_terms(const term_hasher& hasher, const Headers& headers, bool shown,
+                   std::vector<term>& terms, term& command)
 {
     constexpr std::size_t terms_max = 255;  // as index_entry has it
 
@@ -109,7 +109,11 @@ bool collect_terms(const term_hasher& hasher, const Headers& headers, std::vecto
     for (const auto& h : headers) {
         if (!h.value || h.name.size() < 7 || h.name[0] != 'c' || h.name[2] != '_') continue;
         const bytes_view value{*h.value};
-        if (h.name == header_names::type) {
+        if (h.name == header_names::command_id) {
+            command = hasher.command(value);
+        } else if (!shown) {
+            continue;
+        } else if (h.name == header_names::type) {
             add(hasher.type(value));
         } else if (h.name == header_names::data_schema) {
             if (value.starts_with("capnp:")) add(hasher.type(value));
@@ -123,8 +127,6 @@ bool collect_terms(const term_hasher& hasher, const Headers& headers, std::vecto
                 if (comma != 0) add(hasher.tag(rest.substr(0, comma)));
                 rest.remove_prefix(comma == bytes_view::npos ? rest.size() : comma + 1);
             }
-        } else if (h.name == header_names::command_id) {
-            command = hasher.command(value);
         }
     }
     return all;

@@ -270,10 +270,9 @@ private:
         const auto at_position = next_ + (p.request ? 0 : &place - p.places.data());
         if (place.uid < first_free_uid) return;
         // Records that queries do not show do not cross boundaries either.
-        const auto terms = place.topic->internal ? 0 : place.terms;
         if (!place.topic->internal)
             newest_ = newest{at_position, place.uid, o, seen.entries.size()};
-        if (!place.stream && terms == 0 && !place.command) return;
+        if (!place.stream && place.terms == 0 && !place.command) return;
         index_entry e;
         e.position      = at_position;
         e.partition_uid = place.uid;
@@ -283,7 +282,7 @@ private:
         e.stream        = place.stream;
         e.hint          = place.known;
         e.command       = place.command;
-        e.terms         = std::span{p.terms}.subspan(place.first_term, terms);
+        e.terms         = std::span{p.terms}.subspan(place.first_term, place.terms);
         seen.entries.push_back(e);
     }
 

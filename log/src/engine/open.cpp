@@ -54,9 +54,8 @@ void fold_into_index(class index& into, const placed_batch& placed, position fro
         if (r.position < from) continue;
         const auto  first_term = terms.size();
         index_entry e;
-        if (r.position == newest) terms.push_back(into.hasher().any_record());
-        collect_terms(into.hasher(), r.headers, terms, e.command);
-        if (!shown) terms.resize(first_term);
+        if (shown && r.position == newest) terms.push_back(into.hasher().any_record());
+        collect_terms(into.hasher(), r.headers, shown, terms, e.command);
         if (r.key) e.stream = into.hasher().stream(placed.partition_uid, *r.key);
         if (!e.stream && !e.command && terms.size() == first_term) continue;
         e.position      = r.position;
@@ -198,7 +197,7 @@ void engine::take_in(const placed_batch& placed)
     if (placed.position >= state_at_) state_.apply(placed, now());
     if (placed.end_position() <= index_->end()) return;
     const auto* p = state_.topics.find(placed.partition_uid);
-    fold_into_index(*index_, placed, index_->end(), !p || !p->topic->internal);
+    fold_into_index(*index_, placed, index_->end(), !p || p->shown());
 }
 
 void engine::catch_up(position to)

@@ -364,14 +364,12 @@ private:
         if (!payload) return;
         record_cursor     records{*batch, *payload, b.position};
         std::vector<term> terms;
-        const auto* const of     = topics_.find(b.partition_uid);
-        const bool        hidden = of && of->topic->internal;
+        const auto* const of = topics_.find(b.partition_uid);
         while (records.next()) {
             const auto& r = records.current();
             terms.clear();
             term command;
-            collect_terms(index.hasher(), r.headers, terms, command);
-            if (hidden) terms.clear();
+            collect_terms(index.hasher(), r.headers, !of || of->shown(), terms, command);
             const auto missing = [&](const std::string& what) {
                 fault(directory_ + "/index", "it does not know the record's " + what,
                       b.partition_uid, r.offset);

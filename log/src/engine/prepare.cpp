@@ -172,7 +172,7 @@ void engine::prepare_records(pending_append& p)
             }
             place.command = p.command;
             term own_command;
-            if (!collect_terms(hasher, r.record.headers, p.terms, own_command))
+            if (!collect_terms(hasher, r.record.headers, !t->internal, p.terms, own_command))
                 refuse_many_terms(*t);
             if (!place.command) place.command = own_command;
         }
@@ -242,7 +242,7 @@ void engine::prepare_batch(pending_append& p)
         }
         place.first_term = static_cast<std::uint32_t>(p.terms.size());
         if (!p.batch->is_control() &&
-            !collect_terms(index_->hasher(), r.headers, p.terms, place.command))
+            !collect_terms(index_->hasher(), r.headers, !now->internal, p.terms, place.command))
             refuse_many_terms(*now);
         place.terms = static_cast<std::uint32_t>(p.terms.size()) - place.first_term;
     }

@@ -249,9 +249,6 @@ private:
     std::uint64_t seen_;
 };
 
-/// Shown to users: of a topic that lives, and is not one of the log's own.
-bool shown(const partition_state& p) { return p.topic && !p.topic->internal; }
-
 class forward_log final : public record_source
 {
 public:
@@ -282,7 +279,7 @@ public:
             if (placed->position > next_) watch_.hole(log(), next_);
             reader_.start(log(), *placed);
             batch_end_ = placed->end_position();
-            if (shown(reader_.owner())) {
+            if (reader_.owner().shown()) {
                 start_ = log().start_offset(placed->partition_uid);
                 if (placed->base < start_) watch_.hole(log(), next_);
             } else {
@@ -324,7 +321,7 @@ public:
             });
             if (!placed) return nullptr;
             reader_.start(log(), *placed);
-            if (reader_.active() && shown(reader_.owner())) {
+            if (reader_.active() && reader_.owner().shown()) {
                 const auto start = log().start_offset(placed->partition_uid);
                 records_.start(reader_, [&](const record_view& r) {
                     return r.position <= next_ && r.offset >= start;
@@ -561,7 +558,7 @@ public:
             const auto at = placed->base + (p - placed->position);
             const auto uid = placed->partition_uid;
             const auto* r  = finder_.find(log(), std::move(*placed), at, nullptr);
-            if (r && !shown(finder_.owner())) continue;
+            if (r && !finder_.owner().shown()) continue;
             if (!r || r->offset < log().start_offset(uid)) {
                 gone(p);
                 continue;

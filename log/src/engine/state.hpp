@@ -59,6 +59,9 @@ struct partition_state
 {
     topic_ptr    topic;
     std::int32_t number = 0;
+
+    /// Whether lists, queries and readers of all that there is show its records.
+    bool shown() const noexcept { return topic && !topic->internal; }
 };
 
 class topics_state
