@@ -223,7 +223,7 @@ TEST_CASE_METHOD(shop, "a topic keeps less")
     topic_config clicks;
     clicks.retention_ms    = 7 * 24 * 3600 * 1000LL;  // seven days
     clicks.retention_bytes = 10LL << 30;              // and at most about 10 GiB a partition
-    clicks.segment_bytes   = 256 << 20;               // dropped in pieces of 256 MiB
+    clicks.segment_bytes   = 256 << 20;               // a closed segment each 256 MiB
     log.create_topic("clicks", 8, clicks);
 
     topic_config prices;
