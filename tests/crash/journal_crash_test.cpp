@@ -364,5 +364,5 @@ TEST_CASE("a second power cut, during or after the recovery from the first, lose
         if (e.failed() != 0) break;
     }
     judge(all);
-    CHECK(all.states >= cuts * states / 10 * 9);
+    if (all.failed() == 0) CHECK(all.states >= cuts * states / 10 * 9);  // else it stops early
 }

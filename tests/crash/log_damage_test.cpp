@@ -4,7 +4,7 @@
 // what it said before, or an error. It is asked in a child process, as LMDB may abort on a damaged
 // page: that is loud, so it is allowed.
 #include "log_workload.hpp"
-#include "temporary_directory.hpp"
+#include "main/temporary_directory.hpp"
 
 #include <cairn/log/commit_log.hpp>
 

@@ -663,13 +663,13 @@ TEST_CASE_METHOD(a_log_on_disk, "verify() goes on behind a segment whose part of
     // The slice is a run, and the only one in the folder of segments.
     int found = 0;
     for (const auto& entry : fs::directory_iterator{fs::path{data()} / "log"}) {
-        std::string bytes = bytes_of(entry);
+        std::string bytes = read_bytes(entry);
         for (auto at = bytes.find("CAIRNRUN"); at != std::string::npos;
              at      = bytes.find("CAIRNRUN", at + 1)) {
             bytes[at + 12] = static_cast<char>(bytes[at + 12] ^ 4);
             ++found;
         }
-        write_file(entry, bytes);
+        write_bytes(entry, bytes);
     }
     REQUIRE(found >= 1);
 
@@ -704,6 +704,7 @@ TEST_CASE_METHOD(a_filled_log, "a damaged index is reported or built anew, never
         if (entry.is_regular_file() && entry.file_size() > 0) files.push_back(entry);
     REQUIRE_FALSE(files.empty());
     for (const fs::path& file : files) {
+        if (!fs::exists(file)) continue;  // merged into another meanwhile
         std::string bytes = read_bytes(file);
         INFO(file << ", " << bytes.size() << " bytes");
         for (const std::size_t at : {std::size_t{0}, bytes.size() / 3, bytes.size() / 2,
