@@ -180,6 +180,11 @@ append_result commit_log::try_append(const append_request& request)
     return engine_->append(request);
 }
 
+std::optional<receipt> commit_log::find_command(const std::string& command_id) const
+{
+    return engine_->find_command(command_id);
+}
+
 partition commit_log::partition(const std::string& topic, std::int32_t number) const
 {
     const auto t = engine_->topic(topic);

@@ -37,6 +37,10 @@ std::string_view name(errc code) noexcept
         return "read_only";
     case errc::internal_topic:
         return "internal_topic";
+    case errc::illegal_stream_id:
+        return "illegal_stream_id";
+    case errc::illegal_schema:
+        return "illegal_schema";
     case errc::wrong_expected_version:
         return "wrong_expected_version";
     case errc::boundary_crossed:
@@ -51,6 +55,10 @@ std::string_view name(errc code) noexcept
         return "fenced_generation";
     case errc::command_reused:
         return "command_reused";
+    case errc::command_rejected:
+        return "command_rejected";
+    case errc::conflict:
+        return "conflict";
     case errc::corrupt_batch:
         return "corrupt_batch";
     case errc::bad_magic:
@@ -61,6 +69,10 @@ std::string_view name(errc code) noexcept
         return "unknown_codec";
     case errc::unpacks_too_large:
         return "unpacks_too_large";
+    case errc::malformed_event:
+        return "malformed_event";
+    case errc::unknown_event:
+        return "unknown_event";
     case errc::damaged_journal:
         return "damaged_journal";
     case errc::damaged_segment:

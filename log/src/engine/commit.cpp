@@ -148,6 +148,14 @@ receipt engine::repeated(position first, std::int64_t count, bool command) const
     return r;
 }
 
+std::optional<receipt> engine::find_command(bytes_view id) const
+{
+    throw_if_shut();
+    const auto found = index_->command(index_->hasher().command(id));
+    if (!found) return std::nullopt;
+    return repeated(found->first, found->count, true);
+}
+
 // ---- The queue. -------------------------------------------------------------------------------
 
 void engine::submit(pending_append& p)

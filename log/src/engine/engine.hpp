@@ -102,6 +102,7 @@ public:
     // ---- Appending (commit.cpp). -----------------------------------------------------------
 
     append_result append(const append_request& request);
+    std::optional<receipt> find_command(bytes_view id) const;
     receipt       append_batch(const topic_ptr& t, std::int32_t number, bytes_view batch);
 
     /// Records of the log's own topics. They are checked again in the commit step by `valid`,

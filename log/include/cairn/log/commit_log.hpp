@@ -160,6 +160,10 @@ public:
     /// As append(), with a refusal as a value.
     append_result try_append(const append_request& request);
 
+    /// The receipt of the append that had this command id; nullopt where there was none. Throws
+    /// command_reused where retention has removed its records since.
+    std::optional<receipt> find_command(const std::string& command_id) const;
+
     // ---- Reading. ------------------------------------------------------------------------
 
     cairn::partition              partition(const std::string& topic, std::int32_t number) const;

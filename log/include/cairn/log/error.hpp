@@ -27,6 +27,8 @@ enum class errc : int
     unknown_group         = 112,
     read_only             = 114,
     internal_topic        = 116,
+    illegal_stream_id     = 117,
+    illegal_schema        = 118,
 
     // An append was refused because of what the log holds.
     wrong_expected_version = 200,
@@ -36,6 +38,8 @@ enum class errc : int
     fenced_producer        = 204,
     fenced_generation      = 205,
     command_reused         = 206,
+    command_rejected       = 207,
+    conflict               = 208,
 
     // Bytes are not what they should be.
     corrupt_batch     = 300,
@@ -43,6 +47,8 @@ enum class errc : int
     bad_count         = 302,
     unknown_codec     = 303,
     unpacks_too_large = 304,
+    malformed_event   = 305,
+    unknown_event     = 306,
     damaged_journal   = 310,
     damaged_segment   = 311,
     damaged_index     = 312,

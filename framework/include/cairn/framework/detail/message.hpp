@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An event's bytes, wherever they lie, as a Cap'n Proto message.
+#pragma once
+
+#include <cairn/log/record.hpp>
+
+#include <capnp/serialize.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cairn::detail {
+
+/// Opens one message after the other; the scratch that misaligned ones are copied to is kept.
+///
+/// Threads   One.
+/// Lifetime  What open() returned, and readers of it, are good until the next open(). The bytes
+///           must live as long.
+/// Errors    error{malformed_event}, from open(). Readers that meet damage inside of the message
+///           throw kj::Exception.
+class message
+{
+public:
+    message() = default;
+    explicit message(bytes_view bytes) { open(bytes); }
+    message(const message&)            = delete;
+    message& operator=(const message&) = delete;
+
+    capnp::MessageReader& open(bytes_view bytes);
+    capnp::MessageReader& opened() { return *reader_; }
+
+private:
+    std::vector<capnp::word>                    scratch_;
+    std::optional<capnp::FlatArrayMessageReader> reader_;
+};
+
+}  // namespace cairn::detail

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Events as records, and back.
+#pragma once
+
+#include <cairn/framework/envelope.hpp>
+#include <cairn/framework/event.hpp>
+
+#include <cairn/log/append.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cairn::detail {
+
+/// What a record says of its event's type. Views into the record.
+struct event_type
+{
+    std::optional<std::uint64_t> id;    ///< from ce_dataschema
+    std::string_view             name;  ///< ce_type
+
+    bool is(capnp::StructSchema schema) const noexcept;
+
+    /// "ItemAdded (capnp:d1a6f3c2b4e59870)", of what there is.
+    std::string text() const;
+};
+
+event_type event_type_of(const record_view& r);
+
+/// Makes the records of one type of events.
+///
+/// Threads   const from any thread.
+/// Errors    error{illegal_schema} where an annotation cannot be followed.
+class event_codec
+{
+public:
+    explicit event_codec(capnp::StructSchema schema);
+
+    /// The tags that the schema's annotations give the event.
+    std::vector<std::string> tags_of(const any_event& e) const;
+
+    record record_of(const any_event& e, const stream_id& stream, version at,
+                     const command_context& context, const std::string& source) const;
+
+private:
+    struct tagged_field
+    {
+        capnp::StructSchema::Field field;
+        std::string                prefix;  ///< "" or "customer:"
+    };
+
+    capnp::StructSchema       schema_;
+    std::string               data_schema_;
+    std::string               type_;
+    std::vector<tagged_field> tagged_;
+};
+
+}  // namespace cairn::detail

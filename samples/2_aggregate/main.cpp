@@ -1,0 +1,20 @@
+#include "account.hpp"
+
+#include <cairn/framework/repository.hpp>
+
+#include <iostream>
+
+using namespace bank;
+
+int main()
+{
+    auto log = cairn::commit_log::in_memory();
+    log.create_topic("accounts");
+
+    cairn::repository<Account> accounts{log, "accounts"};
+    accounts.execute("ada", Deposit{100}).value();
+    accounts.execute("ada", Withdraw{60}).value();
+    if (auto refused = accounts.execute("ada", Withdraw{60}); !refused)
+        std::cout << "Refused: " << refused.error().reason << '\n';
+    std::cout << "Ada has " << accounts.load("ada").state.cents << " cents\n";
+}
