@@ -98,8 +98,13 @@ event_type event_type_of(const record_view& r)
     return type;
 }
 
+std::string data_schema_of(capnp::StructSchema schema)
+{
+    return std::string{capnp_prefix} + hex(schema.getProto().getId());
+}
+
 event_codec::event_codec(capnp::StructSchema schema)
-    : schema_{schema}, data_schema_{std::string{capnp_prefix} + hex(schema.getProto().getId())},
+    : schema_{schema}, data_schema_{data_schema_of(schema)},
       type_{short_name(schema)}
 {
     for (const auto field : schema.getFields())

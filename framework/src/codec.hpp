@@ -28,6 +28,9 @@ struct event_type
 
 event_type event_type_of(const record_view& r);
 
+/// "capnp:" and the type's id: what ce_dataschema says, and what queries ask for.
+std::string data_schema_of(capnp::StructSchema schema);
+
 /// Makes the records of one type of events.
 ///
 /// Threads   const from any thread.

@@ -11,7 +11,7 @@
 #include <cairn/framework/repository.hpp>
 
 #include "codec.hpp"
-#include <cairn/framework/detail/message.hpp>
+#include "instance.hpp"
 
 #include <list>
 #include <mutex>
@@ -34,72 +34,11 @@ namespace detail {
 
 namespace {
 
-constexpr std::size_t stream_id_bytes_max = 1024;
-
-/// An aggregate in memory.
-class instance
+/// An aggregate that threads take turns with.
+struct shared_instance : instance
 {
-public:
-    explicit instance(const aggregate_type& type) : type_{type} {}
-    ~instance() { forget(); }
-    instance(const instance&)            = delete;
-    instance& operator=(const instance&) = delete;
-
-    void*    state() { return state_ ? state_ : state_ = type_.create(); }
-    version  at() const noexcept { return at_; }
-    position last() const noexcept { return last_; }
-
-    void forget() noexcept
-    {
-        if (state_) type_.destroy(state_);
-        state_ = nullptr;
-        at_    = version{0};
-        last_  = position{-1};
-    }
-
-    /// Applies an event of the stream; its type is looked for in the aggregate's list.
-    void apply(const record_view& r, const stream_id& stream)
-    {
-        const auto type = event_type_of(r);
-        for (const auto& e : type_.events)
-            if (type.is(e.schema)) {
-                apply(e, r.value.value_or(bytes_view{}));
-                at_   = at_.next();
-                last_ = r.position;
-                return;
-            }
-        throw error{errc::unknown_event,
-                    stream.topic + "/" + stream.key + " version " +
-                        std::to_string(at_.value) + ": the event " + type.text() +
-                        " is not one of the aggregate's: add it to aggregate<...>"};
-    }
-
-    /// Applies an event that is about to be recorded.
-    void apply(const any_event& event)
-    {
-        for (const auto& e : type_.events)
-            if (e.schema.getProto().getId() == event.type_id()) return apply(e, event.bytes());
-    }
-
-    void recorded(std::size_t events, position last) noexcept
-    {
-        at_   = at_ + static_cast<std::int64_t>(events);
-        last_ = last;
-    }
-
-    std::mutex turn;  ///< of commands for it
-
-private:
-    void apply(const aggregate_type::event_entry& e, bytes_view bytes)
-    {
-        thread_local message opened;
-        e.apply(state(), opened.open(bytes));
-    }
-
-    const aggregate_type& type_;
-    void*                 state_ = nullptr;
-    version               at_{0};
-    position              last_{-1};
+    using instance::instance;
+    std::mutex turn;
 };
 
 /// The instances that were used last.
@@ -108,14 +47,14 @@ class instances
 public:
     instances(const aggregate_type& type, std::size_t most) : type_{type}, most_{most} {}
 
-    std::shared_ptr<instance> get(const std::string& id)
+    std::shared_ptr<shared_instance> get(const std::string& id)
     {
         const std::lock_guard lock{mutex_};
         if (const auto known = by_id_.find(id); known != by_id_.end()) {
             by_use_.splice(by_use_.begin(), by_use_, known->second);
             return by_use_.front().body;
         }
-        by_use_.push_front({id, std::make_shared<instance>(type_)});
+        by_use_.push_front({id, std::make_shared<shared_instance>(type_)});
         by_id_.emplace(by_use_.front().id, by_use_.begin());
         auto body = by_use_.front().body;
         // One that is in use goes out of sight only; two instances of one stream are as good as
@@ -131,7 +70,7 @@ private:
     struct entry
     {
         std::string               id;
-        std::shared_ptr<instance> body;
+        std::shared_ptr<shared_instance> body;
     };
 
     const aggregate_type&                                           type_;
@@ -153,15 +92,6 @@ struct repository_core::impl
         for (const auto& e : type.events) codecs.emplace(e.schema.getProto().getId(), e.schema);
     }
 
-    stream_id stream_of(const std::string& id) const
-    {
-        if (id.empty() || id.size() > stream_id_bytes_max)
-            throw error{errc::illegal_stream_id,
-                        "a stream id of " + std::to_string(id.size()) + " bytes, for topic " +
-                            topic + ": it has 1 to " + std::to_string(stream_id_bytes_max)};
-        return {topic, id};
-    }
-
     void catch_up(instance& of, const stream_id& stream) const
     {
         try {
@@ -170,11 +100,6 @@ struct repository_core::impl
             of.forget();
             throw;
         }
-    }
-
-    outcome repeated(const receipt& first) const
-    {
-        return {first.last(), first.records.back().version.next(), first.records.size(), true};
     }
 
     commit_log                                     log;
@@ -198,13 +123,13 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                                         const command_context& context)
 {
     auto&                 log    = impl_->log;
-    const auto            stream = impl_->stream_of(id);
+    const auto            stream = checked_stream(impl_->topic, id);
     const auto            body   = impl_->known.get(id);
     const std::lock_guard turn{body->turn};
 
     if (context.command_id)
         if (const auto first = log.find_command(*context.command_id))
-            return impl_->repeated(*first);
+            return repeated(*first);
 
     for (int attempt = 1;; ++attempt) {
         if (body->at() < log.stream_version(stream)) impl_->catch_up(*body, stream);
@@ -233,7 +158,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                 if (result) {
                     if (result->repeated) {
                         body->forget();
-                        return impl_->repeated(*result);
+                        return repeated(*result);
                     }
                     body->recorded(decided.events.size(), result->last());
                     return outcome{result->last(), body->at(), decided.events.size(), false};
@@ -255,7 +180,7 @@ bool repository_core::load(const std::string& id, std::optional<version> at,
                            std::optional<timestamp>                                     until,
                            const std::function<void(void*, version, position)>& take) const
 {
-    const auto stream = impl_->stream_of(id);
+    const auto stream = checked_stream(impl_->topic, id);
     instance   found{impl_->type};
     for (const auto& r : impl_->log.read_stream(stream)) {
         if ((at && found.at() >= *at) || (until && r.timestamp > *until)) break;
