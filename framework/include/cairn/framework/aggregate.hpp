@@ -47,23 +47,31 @@ concept applies = requires(A& state, typename E::Reader event) {
     { state.apply(event) } -> std::same_as<void>;
 };
 
-namespace detail {
+/// S lists the events that change it: an aggregate, or what derives from folds<Events...>.
+template <class S>
+concept foldable = std::default_initializable<S> && requires { typename S::events; };
 
-template <class A, class Events>
-inline constexpr bool applies_each = false;
-
-template <class A, class... Events>
-inline constexpr bool applies_each<A, event_list<Events...>> = (applies<A, Events> && ...);
-
-}  // namespace detail
-
-/// A lists its events and is changed by each of them.
+/// A lists its events and decides.
 template <class A>
-concept is_aggregate = std::default_initializable<A> && requires {
-    typename A::events;
-    typename A::decision;
-} && detail::applies_each<A, typename A::events>;
+concept is_aggregate = foldable<A> && requires { typename A::decision; };
 
 // clang-format on
+
+namespace detail {
+
+// No part of the concepts, so that the compiler names the event.
+template <class A, class E>
+struct must_apply
+{
+    static_assert(applies<A, E>, "it lists this event, and has no `void apply(Event::Reader)`");
+};
+
+template <class A, class... Events>
+consteval bool applies_each(event_list<Events...>)
+{
+    return (sizeof(must_apply<A, Events>) && ...);
+}
+
+}  // namespace detail
 
 }  // namespace cairn

@@ -32,15 +32,6 @@ struct folds
     using events = event_list<Events...>;
 };
 
-// clang-format off
-
-/// S lists events and is changed by each of them: an aggregate, or folds<Events...>.
-template <class S>
-concept foldable = std::default_initializable<S> && requires { typename S::events; } &&
-                   detail::applies_each<S, typename S::events>;
-
-// clang-format on
-
 /// Where the state of a decision comes from: a stream, or tags.
 template <foldable S>
 struct source

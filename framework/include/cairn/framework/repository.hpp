@@ -77,6 +77,7 @@ struct aggregate_type
 template <class A, class... Events>
 aggregate_type describe(event_list<Events...>)
 {
+    static_assert(applies_each<A>(event_list<Events...>{}));
     aggregate_type t;
     t.events = {{capnp::Schema::from<Events>(), [](void* state, capnp::MessageReader& message) {
                      static_cast<A*>(state)->apply(message.getRoot<Events>());

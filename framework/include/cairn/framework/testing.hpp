@@ -69,6 +69,7 @@ public:
     template <class... Es>
     explicit history(const event<Es>&... happened)
     {
+        static_assert(cairn::detail::applies_each<A>(typename A::events{}));
         static_assert((A::events::template has<Es> && ...),
                       "given() has an event that the aggregate does not list");
         (state_.apply(happened.read()), ...);
