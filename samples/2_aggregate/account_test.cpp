@@ -6,6 +6,7 @@
 using namespace bank;
 using cairn::testing::given;
 
+//[ account_test
 TEST_CASE("what was deposited can be withdrawn")
 {
     CHECK(given<Account>(deposited(100)).when(Withdraw{60}).then(withdrawn(60)));
@@ -17,3 +18,4 @@ TEST_CASE("an account is never overdrawn")
               .when(Withdraw{60})
               .then_rejected("there is not so much in the account"));
 }
+//]
