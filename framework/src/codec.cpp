@@ -27,8 +27,9 @@ std::string hex(std::uint64_t id)
     return {digits.data(), digits.size()};
 }
 
-/// $Cairn.tag, in schema/cairn/event.capnp.
-constexpr std::uint64_t tag_annotation = 0xe3b6d9a24f7c8150;
+/// $Cairn.tag and $Cairn.personal, in schema/cairn/event.capnp.
+constexpr std::uint64_t tag_annotation      = 0xe3b6d9a24f7c8150;
+constexpr std::uint64_t personal_annotation = 0x9c1e5a7d3b60f284;
 
 bool can_be_tag(capnp::Type type)
 {
@@ -55,6 +56,31 @@ std::string text_of(capnp::DynamicValue::Reader value)
     }
     default: return {};
     }
+}
+
+bool is_annotated(capnp::StructSchema::Field field, std::uint64_t annotation)
+{
+    for (const auto a : field.getProto().getAnnotations())
+        if (a.getId() == annotation) return true;
+    return false;
+}
+
+/// Whether a struct, or one inside of it, has a personal field.
+bool has_personal(capnp::StructSchema schema, int depth = 0)
+{
+    if (depth > 16) return false;  // types may contain themselves
+    for (const auto field : schema.getFields()) {
+        if (is_annotated(field, personal_annotation)) return true;
+        auto type = field.getType();
+        while (type.isList()) type = type.asList().getElementType();
+        if (type.isStruct() && has_personal(type.asStruct(), depth + 1)) return true;
+    }
+    return false;
+}
+
+std::string_view name_of(capnp::StructSchema::Field field)
+{
+    return field.getProto().getName().cStr();
 }
 
 std::string_view short_name(capnp::StructSchema schema)
@@ -88,27 +114,32 @@ event_type event_type_of(const record_view& r)
             const auto    end    = digits.data() + digits.size();
             if (std::from_chars(digits.data(), end, id, 16).ptr == end && digits.size() == 16) {
                 type.id = id;
-                if (!type.name.empty()) break;
             }
+        } else if (h.name == personal_header) {
+            type.personal = true;
         } else if (h.name == header_names::type) {
             type.name = *h.value;
-            break;  // the schema comes first
+            break;  // the schema comes first, and what is personal
         }
     }
     return type;
 }
 
+std::string data_schema_of(std::uint64_t type_id) { return std::string{capnp_prefix} + hex(type_id); }
+
 std::string data_schema_of(capnp::StructSchema schema)
 {
-    return std::string{capnp_prefix} + hex(schema.getProto().getId());
+    return data_schema_of(schema.getProto().getId());
 }
 
 event_codec::event_codec(capnp::StructSchema schema)
     : schema_{schema}, data_schema_{data_schema_of(schema)},
       type_{short_name(schema)}
 {
-    for (const auto field : schema.getFields())
+    for (const auto field : schema.getFields()) {
         for (const auto annotation : field.getProto().getAnnotations()) {
+            if (annotation.getId() == personal_annotation)
+                add_personal(field, annotation.getValue().getText().cStr());
             if (annotation.getId() != tag_annotation) continue;
             if (!can_be_tag(field.getType()))
                 throw error{errc::illegal_schema,
@@ -119,6 +150,49 @@ event_codec::event_codec(capnp::StructSchema schema)
             if (!prefix.empty()) prefix += ':';
             tagged_.push_back({field, std::move(prefix)});
         }
+        auto type = field.getType();
+        while (type.isList()) type = type.asList().getElementType();
+        if (type.isStruct() && !is_annotated(field, personal_annotation) &&
+            has_personal(type.asStruct()))
+            throw error{errc::illegal_schema,
+                        type_ + "." + std::string{name_of(field)} +
+                            " holds a field that is personal: mark this one, or it would be "
+                            "recorded as plain text"};
+    }
+    for (const auto& p : personal_) {
+        if (p.subject && is_annotated(*p.subject, personal_annotation))
+            throw error{errc::illegal_schema,
+                        type_ + "." + std::string{name_of(*p.subject)} +
+                            " says whose the personal fields are, and is personal itself: use an "
+                            "id that says nothing about the person"};
+        for (const auto f : p.fields)
+            if (is_annotated(f, tag_annotation))
+                throw error{errc::illegal_schema,
+                            type_ + "." + std::string{name_of(f)} +
+                                " is personal, and a tag, which is plain text: tag an id instead"};
+    }
+}
+
+void event_codec::add_personal(capnp::StructSchema::Field field, std::string_view subject)
+{
+    std::optional<capnp::StructSchema::Field> of;
+    if (!subject.empty()) {
+        KJ_IF_MAYBE(found, schema_.findFieldByName(std::string{subject}.c_str()))
+            of = *found;
+        if (!of || !can_be_tag(of->getType()) || of->getType().isBool())
+            throw error{errc::illegal_schema,
+                        type_ + "." + std::string{name_of(field)} + " is personal to \"" +
+                            std::string{subject} +
+                            "\", which is no field of the struct with text, an integer or an "
+                            "enum: name one, or leave the text empty for the stream's id"};
+    }
+    for (auto& p : personal_)
+        if (p.subject.has_value() == of.has_value() &&
+            (!of || p.subject->getIndex() == of->getIndex())) {
+            p.fields.push_back(field);
+            return;
+        }
+    personal_.push_back({of, {field}});
 }
 
 std::vector<std::string> event_codec::tags_of(const any_event& e) const
@@ -136,22 +210,90 @@ std::vector<std::string> event_codec::tags_of(const any_event& e) const
     return tags;
 }
 
+/// Puts what is personal into headers; returns the message without it.
+std::string event_codec::seal(const any_event& e, const stream_id& stream, std::string_view id,
+                              key_store* keys, std::vector<header>& sealed) const
+{
+    if (!keys)
+        throw error{errc::missing_keys,
+                    type_ + " has fields that are personal, and the event_store has no key_ring: "
+                            "give it one in its options"};
+    message                     opened{e.bytes()};
+    const auto                  all = opened.opened().getRoot<capnp::DynamicStruct>(schema_);
+    capnp::MallocMessageBuilder cleared;
+    cleared.setRoot(all);
+    auto rest = cleared.getRoot<capnp::DynamicStruct>(schema_);
+    for (const auto& p : personal_) {
+        capnp::MallocMessageBuilder secret;
+        auto                        fields = secret.initRoot<capnp::DynamicStruct>(schema_);
+        bool                        any    = false;
+        for (const auto f : p.fields) {
+            if (!all.has(f, capnp::HasMode::NON_DEFAULT)) continue;
+            fields.set(f, all.get(f));
+            rest.clear(f);
+            any = true;
+        }
+        if (!any) continue;
+        const auto subject = p.subject ? text_of(all.get(*p.subject)) : stream.key;
+        if (subject.empty())
+            throw error{errc::invalid_argument,
+                        type_ + "." + std::string{name_of(p.fields.front())} +
+                            " is personal, and the field that says whose is empty: set it"};
+        sealed.push_back({std::string{personal_header},
+                          keys->seal(subject, any_event{schema_, secret}.bytes(),
+                                     std::string{id} + "\n" + data_schema_)});
+    }
+    // Built anew, so that no byte of what was cleared is carried along.
+    capnp::MallocMessageBuilder plain;
+    plain.setRoot(rest.asReader());
+    return std::string{any_event{schema_, plain}.bytes()};
+}
+
+any_event event_codec::unsealed(const record_view& r, key_store* keys) const
+{
+    message                     opened{r.value.value_or(bytes_view{})};
+    capnp::MallocMessageBuilder whole;
+    whole.setRoot(opened.opened().getRoot<capnp::DynamicStruct>(schema_));
+    if (keys) {
+        auto       fields = whole.getRoot<capnp::DynamicStruct>(schema_);
+        const auto id     = r.headers.find(header_names::id).value_or(bytes_view{});
+        const auto schema = r.headers.find(header_names::data_schema).value_or(bytes_view{});
+        const auto bound  = std::string{id} + "\n" + std::string{schema};
+        for (const auto& h : r.headers) {
+            if (h.name != personal_header || !h.value) continue;
+            const auto plain = keys->open(*h.value, bound);
+            if (!plain) continue;
+            message    secret{*plain};
+            const auto said = secret.opened().getRoot<capnp::DynamicStruct>(schema_);
+            for (const auto& p : personal_)
+                for (const auto f : p.fields)
+                    if (said.has(f, capnp::HasMode::NON_DEFAULT)) fields.set(f, said.get(f));
+        }
+    }
+    return any_event{schema_, whole};
+}
+
 record event_codec::record_of(const any_event& e, const stream_id& stream, version at,
-                              const command_context& context, const std::string& source) const
+                              const command_context& context, const std::string& source,
+                              key_store* keys) const
 {
     const auto version_text = std::to_string(at.value);
+    auto       id           = stream.topic + "/" + stream.key + "@" + version_text;
 
     record r;
-    r.key   = stream.key;
-    r.value = std::string{e.bytes()};
+    r.key = stream.key;
     r.headers.reserve(10);
     const auto put = [&](std::string_view name, std::string value) {
         r.headers.push_back({std::string{name}, std::move(value)});
     };
     put(header_names::data_schema, data_schema_);
+    if (personal_.empty())
+        r.value = std::string{e.bytes()};
+    else
+        r.value = seal(e, stream, id, keys, r.headers);
     put(header_names::type, type_);
     if (auto tags = tags_of(e); !tags.empty()) put(header_names::tags, join_tags(tags));
-    put(header_names::id, stream.topic + "/" + stream.key + "@" + version_text);
+    put(header_names::id, std::move(id));
     put(header_names::source, source);
     put(header_names::spec_version, "1.0");
     put(header_names::content_type, "application/capnp");

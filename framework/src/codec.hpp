@@ -3,11 +3,14 @@
 // Events as records, and back.
 #pragma once
 
+#include "key_store.hpp"
+
 #include <cairn/framework/envelope.hpp>
 #include <cairn/framework/event.hpp>
 
 #include <cairn/log/append.hpp>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +22,7 @@ struct event_type
 {
     std::optional<std::uint64_t> id;    ///< from ce_dataschema
     std::string_view             name;  ///< ce_type
+    bool                         personal = false;  ///< some of it is sealed
 
     bool is(capnp::StructSchema schema) const noexcept;
 
@@ -30,6 +34,7 @@ event_type event_type_of(const record_view& r);
 
 /// "capnp:" and the type's id: what ce_dataschema says, and what queries ask for.
 std::string data_schema_of(capnp::StructSchema schema);
+std::string data_schema_of(std::uint64_t type_id);
 
 /// Makes the records of one type of events.
 ///
@@ -43,8 +48,13 @@ public:
     /// The tags that the schema's annotations give the event.
     std::vector<std::string> tags_of(const any_event& e) const;
 
+    /// `keys` may be null where nothing of the type is personal; else error{missing_keys}.
     record record_of(const any_event& e, const stream_id& stream, version at,
-                     const command_context& context, const std::string& source) const;
+                     const command_context& context, const std::string& source,
+                     key_store* keys) const;
+
+    /// The event as it was, as far as the keys are there.
+    any_event unsealed(const record_view& r, key_store* keys) const;
 
 private:
     struct tagged_field
@@ -52,11 +62,22 @@ private:
         capnp::StructSchema::Field field;
         std::string                prefix;  ///< "" or "customer:"
     };
+    /// What is personal about one subject.
+    struct personal_fields
+    {
+        std::optional<capnp::StructSchema::Field> subject;  ///< none: the stream's id
+        std::vector<capnp::StructSchema::Field>   fields;
+    };
 
-    capnp::StructSchema       schema_;
-    std::string               data_schema_;
-    std::string               type_;
-    std::vector<tagged_field> tagged_;
+    void        add_personal(capnp::StructSchema::Field field, std::string_view subject);
+    std::string seal(const any_event& e, const stream_id& stream, std::string_view id,
+                     key_store* keys, std::vector<header>& sealed) const;
+
+    capnp::StructSchema          schema_;
+    std::string                  data_schema_;
+    std::string                  type_;
+    std::vector<tagged_field>    tagged_;
+    std::vector<personal_fields> personal_;
 };
 
 }  // namespace cairn::detail

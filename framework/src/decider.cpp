@@ -1,62 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cairn/framework/decider.hpp>
 
-#include "codec.hpp"
 #include "instance.hpp"
 
 #include <algorithm>
 #include <deque>
-#include <mutex>
-#include <shared_mutex>
-#include <unordered_map>
 
 namespace cairn::detail {
 
 struct decider_core::impl
 {
-    commit_log         log;
+    impl(event_store s, std::string t, repository_options o)
+        : store{std::move(s)}, core{store.core()}, log{core.log}, topic{std::move(t)},
+          options{std::move(o)}
+    {
+        (void)log.describe_topic(topic);  // throws where there is none
+    }
+
+    event_store        store;
+    event_store_core&  core;
+    commit_log&        log;
     std::string        topic;
     repository_options options;
-
-    /// The codec of a type, made when it is first decided.
-    const event_codec& codec_of(const any_event& e)
-    {
-        {
-            const std::shared_lock lock{mutex};
-            if (const auto known = codecs.find(e.type_id()); known != codecs.end())
-                return known->second;
-        }
-        const std::unique_lock lock{mutex};
-        return codecs.try_emplace(e.type_id(), e.schema()).first->second;
-    }
 
     append_result record(const any_decision& decided, const stream_id& stream,
                          append_request request, const command_context& context);
 
-    std::shared_mutex                              mutex;
-    std::unordered_map<std::uint64_t, event_codec> codecs;
+    /// What a source with tags depends on: its events that have them.
+    query::item matching(const any_source& s) const
+    {
+        return {core.query_types(s.type.schemas), s.tags};
+    }
 };
 
-decider_core::decider_core(commit_log log, std::string topic, repository_options o)
-    : impl_{new impl{std::move(log), std::move(topic), std::move(o), {}, {}}}
+decider_core::decider_core(event_store store, std::string topic, repository_options o)
+    : impl_{std::make_unique<impl>(std::move(store), std::move(topic), std::move(o))}
 {
-    (void)impl_->log.describe_topic(impl_->topic);  // throws where there is none
 }
 
 decider_core::~decider_core() = default;
-
-namespace {
-
-/// What a source with tags depends on: its events that have them.
-query::item matching(const any_source& s)
-{
-    query::item item;
-    for (const auto& e : s.type.events) item.types.push_back(data_schema_of(e.schema));
-    item.tags = s.tags;
-    return item;
-}
-
-}  // namespace
 
 // The events say their version in their stream, so that is a condition too. Where it alone fails,
 // what was decided still holds: only the number is another.
@@ -74,7 +56,7 @@ append_result decider_core::impl::record(const any_decision& decided, const stre
         request.records.clear();
         for (const auto& e : decided.events) {
             request.records.push_back(
-                {stream.topic, codec_of(e).record_of(e, stream, next, context, options.source)});
+                {stream.topic, core.record_of(e, stream, next, context)});
             next = next.next();
         }
         auto result = log.try_append(request);
@@ -87,10 +69,11 @@ append_result decider_core::impl::record(const any_decision& decided, const stre
 execute_result decider_core::execute(const std::vector<any_source>& sources, const decide& ask,
                                      const std::string& id, const command_context& context)
 {
-    auto&      log    = impl_->log;
-    const auto stream = checked_stream(impl_->topic, id);
-    if (context.command_id)
-        if (const auto first = log.find_command(*context.command_id)) return repeated(*first);
+    auto&      core    = impl_->core;
+    auto&      log     = impl_->log;
+    const auto stream  = checked_stream(impl_->topic, id);
+    const auto unknown = impl_->options.unknown;
+    if (auto first = first_result(core, context)) return std::move(*first);
 
     for (int attempt = 1;; ++attempt) {
         // All states are of the moment at which the log ended here.
@@ -100,40 +83,49 @@ execute_result decider_core::execute(const std::vector<any_source>& sources, con
         std::deque<instance> states;
         std::vector<void*> as_they_are;
         for (const auto& s : sources) {
-            auto& state = states.emplace_back(s.type);
+            auto&        state = states.emplace_back(s.type);
+            event_reader reader{core, s.type.schemas};
             if (s.stream) {
                 for (const auto& r : log.read_stream(*s.stream)) {
                     if (r.position > seen) break;
-                    state.apply(r, *s.stream);
+                    state.apply(r, *s.stream, reader, unknown);
                 }
+                state.finish(*s.stream, reader, unknown);
                 request.expect.push_back({*s.stream, expected_version::exactly(state.at())});
             } else {
-                read.items.push_back(matching(s));
+                // Asked for by type; what else an upcaster makes of it is not this state's.
+                read.items.push_back(impl_->matching(s));
                 for (const auto& r : log.read_query({{read.items.back()}})) {
                     if (r.position > seen) break;
-                    state.apply(r, {r.from->topic, std::string{r.key.value_or("")}});
+                    state.apply(r, {r.from->topic, std::string{r.key.value_or("")}}, reader,
+                                unknown_events::skip);
                 }
+                state.finish({}, reader, unknown_events::skip);
             }
             as_they_are.push_back(state.state());
         }
         auto decided = ask(as_they_are);
-        if (decided.rejected) return std::move(*decided.rejected);
-        if (decided.events.empty()) return outcome{seen, log.stream_version(stream), 0, false};
+        const bool remembered =
+            decided.rejected && context.command_id && context.remember_rejection;
+        if (decided.rejected && !remembered) return std::move(*decided.rejected);
+        if (!remembered && decided.events.empty())
+            return outcome{seen, log.stream_version(stream), 0, false};
 
         if (!read.items.empty())
             request.boundaries.push_back(
                 {std::move(read), seen.value < 0 ? std::nullopt : std::optional{seen}});
         request.command_id = context.command_id;
-        const auto result  = impl_->record(decided, stream, std::move(request), context);
-        if (result) {
-            if (result->repeated) return repeated(*result);
+        if (remembered) {
+            log.ensure_topic("__rejections");
+            add_rejection(request, *context.command_id, *decided.rejected);
+            if (const auto result = log.try_append(request)) return result_of(core, *result);
+        } else if (const auto result =
+                       impl_->record(decided, stream, std::move(request), context)) {
+            if (result->repeated) return result_of(core, *result);
             return outcome{result->last(), result->records.back().version.next(),
                            decided.events.size(), false};
         }
-        if (attempt >= impl_->options.attempts_max)
-            throw error{errc::conflict, stream.topic + "/" + stream.key + ": decided " +
-                                            std::to_string(attempt) +
-                                            " times, and each time another was quicker; try again"};
+        if (attempt >= impl_->options.attempts_max) throw_conflict(stream, attempt);
     }
 }
 

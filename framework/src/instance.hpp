@@ -3,35 +3,32 @@
 // State in memory, and what repository and decider share.
 #pragma once
 
-#include <cairn/framework/detail/message.hpp>
-#include <cairn/framework/repository.hpp>
+#include "event_reader.hpp"
 
-#include "codec.hpp"
+#include <cairn/framework/repository.hpp>
 
 #include <string>
 #include <utility>
 
 namespace cairn::detail {
 
-constexpr std::size_t stream_id_bytes_max = 1024;
-
 /// Throws illegal_stream_id.
-inline stream_id checked_stream(const std::string& topic, const std::string& id)
-{
-    if (id.empty() || id.size() > stream_id_bytes_max)
-        throw error{errc::illegal_stream_id, "a stream id of " + std::to_string(id.size()) +
-                                                 " bytes, for topic " + topic + ": it has 1 to " +
-                                                 std::to_string(stream_id_bytes_max)};
-    return {topic, id};
-}
+stream_id checked_stream(const std::string& topic, const std::string& id);
 
-/// What a command that was executed before came to.
-inline outcome repeated(const receipt& first)
-{
-    return {first.last(), first.records.back().version.next(), first.records.size(), true};
-}
+/// What a command that was executed before came to; nullopt where it was not.
+std::optional<execute_result> first_result(const event_store_core& store,
+                                           const command_context&  context);
 
-/// An aggregate in memory.
+/// What the receipt of a repeat means.
+execute_result result_of(const event_store_core& store, const receipt& first);
+
+/// Adds what records a rejection, so that a repeat is answered with it.
+void add_rejection(append_request& to, const std::string& command_id, const rejection& why);
+
+/// What becomes of a command that was decided too often.
+[[noreturn]] void throw_conflict(const stream_id& stream, int attempts);
+
+/// An aggregate, or other state, in memory.
 class instance
 {
 public:
@@ -44,55 +41,90 @@ public:
     version  at() const noexcept { return at_; }
     position last() const noexcept { return last_; }
 
+    /// Since the newest snapshot that is known.
+    std::uint64_t unsaved_events() const noexcept
+    {
+        return static_cast<std::uint64_t>(at_.value - saved_.value);
+    }
+    std::uint64_t unsaved_bytes() const noexcept { return unsaved_bytes_; }
+    void          saved() noexcept
+    {
+        saved_         = at_;
+        unsaved_bytes_ = 0;
+    }
+
     void forget() noexcept
     {
         if (state_) type_.destroy(state_);
-        state_ = nullptr;
-        at_    = version{0};
-        last_  = position{-1};
+        state_         = nullptr;
+        at_            = version{0};
+        last_          = position{-1};
+        saved_         = version{0};
+        unsaved_bytes_ = 0;
     }
 
-    /// Applies an event of the stream; its type is looked for in the aggregate's list.
-    void apply(const record_view& r, const stream_id& stream)
+    void restore(capnp::MessageReader& snapshot, version at, position last)
     {
-        const auto type = event_type_of(r);
-        for (const auto& e : type_.events)
-            if (type.is(e.schema)) {
-                apply(e, r.value.value_or(bytes_view{}));
-                at_   = at_.next();
-                last_ = r.position;
-                return;
-            }
-        throw error{errc::unknown_event,
-                    stream.topic + "/" + stream.key + " version " +
-                        std::to_string(at_.value) + ": the event " + type.text() +
-                        " is not one of the aggregate's: add it to aggregate<...>"};
+        type_.snapshot->restore(state(), snapshot);
+        at_ = saved_   = at;
+        last_          = last;
+        unsaved_bytes_ = 0;
+    }
+
+    /// Applies what a record of the stream is read as.
+    void apply(const record_view& r, const stream_id& stream, event_reader& reader,
+               unknown_events unknown)
+    {
+        reader.read(r, [&](const event_type& type, bytes_view event) {
+            take(type, event, reader, stream, unknown);
+        });
+        at_   = at_.next();
+        last_ = r.position;
+        unsaved_bytes_ += r.value.value_or(bytes_view{}).size();
+    }
+
+    /// At the end of the records.
+    void finish(const stream_id& stream, event_reader& reader, unknown_events unknown)
+    {
+        reader.finish([&](const event_type& type, bytes_view event) {
+            take(type, event, reader, stream, unknown);
+        });
     }
 
     /// Applies an event that is about to be recorded.
     void apply(const any_event& event)
     {
         for (const auto& e : type_.events)
-            if (e.schema.getProto().getId() == event.type_id()) return apply(e, event.bytes());
+            if (e.schema.getProto().getId() == event.type_id()) {
+                thread_local message opened;
+                e.apply(state(), opened.open(event.bytes()));
+            }
     }
 
-    void recorded(std::size_t events, position last) noexcept
+    void recorded(std::size_t events, std::uint64_t bytes, position last) noexcept
     {
         at_   = at_ + static_cast<std::int64_t>(events);
         last_ = last;
+        unsaved_bytes_ += bytes;
     }
 
 private:
-    void apply(const aggregate_type::event_entry& e, bytes_view bytes)
+    void take(const event_type& type, bytes_view event, event_reader& reader,
+              const stream_id& stream, unknown_events unknown)
     {
-        thread_local message opened;
-        e.apply(state(), opened.open(bytes));
+        for (const auto& e : type_.events)
+            if (type.is(e.schema)) return e.apply(state(), reader.open(event));
+        if (unknown == unknown_events::refuse) refuse(type, stream);
     }
+
+    [[noreturn]] void refuse(const event_type& type, const stream_id& stream) const;
 
     const aggregate_type& type_;
     void*                 state_ = nullptr;
     version               at_{0};
     position              last_{-1};
+    version               saved_{0};
+    std::uint64_t         unsaved_bytes_ = 0;
 };
 
 }  // namespace cairn::detail

@@ -10,11 +10,13 @@
 // has happened yet. When the append does not go through, the state is thrown away.
 #include <cairn/framework/repository.hpp>
 
-#include "codec.hpp"
 #include "instance.hpp"
+#include "snapshots.hpp"
 
+#include <atomic>
 #include <list>
 #include <mutex>
+#include <ostream>
 #include <unordered_map>
 
 namespace cairn {
@@ -23,6 +25,18 @@ command_rejected::command_rejected(rejection why)
     : error{errc::command_rejected, "the command was rejected: " + why.reason},
       why_{std::move(why)}
 {
+}
+
+std::ostream& operator<<(std::ostream& out, const rejection& r)
+{
+    return out << "rejected: " << r.reason;
+}
+
+std::ostream& operator<<(std::ostream& out, const outcome& o)
+{
+    return out << o.recorded << (o.recorded == 1 ? " event" : " events") << " at position "
+               << o.position.value << ", version " << o.version.value
+               << (o.repeated ? ", of a repeat" : "");
 }
 
 void throw_exception_from_error(const rejection& r, const boost::source_location&)
@@ -38,7 +52,8 @@ namespace {
 struct shared_instance : instance
 {
     using instance::instance;
-    std::mutex turn;
+    std::mutex    turn;
+    std::uint64_t forgotten = 0;  ///< event_store_core::forgotten() when it was loaded
 };
 
 /// The instances that were used last.
@@ -84,59 +99,117 @@ private:
 
 struct repository_core::impl
 {
-    impl(commit_log l, std::string t, aggregate_type a, repository_options o)
-        : log{std::move(l)}, topic{std::move(t)}, type{std::move(a)}, options{std::move(o)},
-          known{type, std::max<std::size_t>(1, options.aggregates_cached)}
+    impl(event_store s, std::string t, aggregate_type a, repository_options o)
+        : store{std::move(s)}, core{store.core()}, topic{std::move(t)}, type{std::move(a)},
+          options{std::move(o)}, known{type, std::max<std::size_t>(1, options.aggregates_cached)}
     {
-        (void)log.describe_topic(topic);  // throws where there is none
-        for (const auto& e : type.events) codecs.emplace(e.schema.getProto().getId(), e.schema);
+        (void)core.log.describe_topic(topic);  // throws where there is none
+        for (const auto schema : type.schemas) (void)core.codec_of(schema);
+        if (type.snapshot) {
+            (void)core.codec_of(type.snapshot->schema);
+            snaps.emplace(store, type, options.snapshots);
+        }
     }
 
-    void catch_up(instance& of, const stream_id& stream) const
+    void catch_up(shared_instance& of, const stream_id& stream)
     {
+        using clock      = std::chrono::steady_clock;
+        const auto began = clock::now();
+        const bool fresh = of.at().value == 0;
         try {
-            for (const auto& r : log.read_stream(stream, of.at())) of.apply(r, stream);
+            if (fresh) {
+                ++counts.loaded;
+                of.forgotten = core.forgotten();
+                if (snaps) snaps->restore(of, stream);
+            }
+            event_reader reader{core, type.schemas};
+            for (const auto& r : core.log.read_stream(stream, of.at())) {
+                of.apply(r, stream, reader, options.unknown);
+                ++counts.events_applied;
+            }
+            of.finish(stream, reader, options.unknown);
         } catch (...) {
             of.forget();
             throw;
         }
+        if (snaps && fresh)
+            snaps->offer(of, stream,
+                         std::chrono::duration_cast<std::chrono::microseconds>(clock::now() -
+                                                                               began));
     }
 
-    commit_log                                     log;
-    const std::string                              topic;
-    const aggregate_type                           type;
-    const repository_options                       options;
-    std::unordered_map<std::uint64_t, event_codec> codecs;
-    instances                                      known;
+    /// Records that a command was rejected; false where the stream has moved on meanwhile, or
+    /// another has executed it.
+    bool remember(const rejection& why, const stream_id& stream, version at,
+                  const command_context& context)
+    {
+        core.log.ensure_topic("__rejections");
+        append_request request;
+        request.expect = {{stream, expected_version::exactly(at)}};
+        add_rejection(request, *context.command_id, why);
+        const auto result = core.log.try_append(request);
+        return result && !result->repeated;
+    }
+
+    event_store              store;
+    event_store_core&        core;
+    const std::string        topic;
+    const aggregate_type     type;
+    const repository_options options;
+    instances                known;
+    std::optional<snapshots> snaps;
+
+    struct
+    {
+        std::atomic<std::uint64_t> executed{0}, decided_again{0}, loaded{0}, events_applied{0};
+    } counts;
 };
 
-repository_core::repository_core(commit_log log, std::string topic, aggregate_type type,
+repository_core::repository_core(event_store store, std::string topic, aggregate_type type,
                                  repository_options o)
-    : impl_{std::make_unique<impl>(std::move(log), std::move(topic), std::move(type),
+    : impl_{std::make_unique<impl>(std::move(store), std::move(topic), std::move(type),
                                    std::move(o))}
 {
 }
 
 repository_core::~repository_core() = default;
 
+repository_statistics repository_core::statistics() const
+{
+    const auto&           c = impl_->counts;
+    repository_statistics s{c.executed, c.decided_again, c.loaded, c.events_applied};
+    if (impl_->snaps) {
+        const auto& taken   = impl_->snaps->counted();
+        s.snapshots_used    = taken.used;
+        s.snapshots_ignored = taken.ignored;
+        s.snapshots_taken   = taken.taken;
+    }
+    return s;
+}
+
 execute_result repository_core::execute(const std::string& id, const decide& ask,
                                         const command_context& context)
 {
-    auto&                 log    = impl_->log;
+    auto&                 core   = impl_->core;
+    auto&                 log    = core.log;
     const auto            stream = checked_stream(impl_->topic, id);
     const auto            body   = impl_->known.get(id);
     const std::lock_guard turn{body->turn};
 
-    if (context.command_id)
-        if (const auto first = log.find_command(*context.command_id))
-            return repeated(*first);
+    ++impl_->counts.executed;
+    if (auto first = first_result(core, context)) return std::move(*first);
+    if (body->forgotten != core.forgotten()) body->forget();
 
     for (int attempt = 1;; ++attempt) {
         if (body->at() < log.stream_version(stream)) impl_->catch_up(*body, stream);
         auto decided = ask(body->state());
         if (decided.rejected || decided.events.empty()) {
             // True of the stream as it is, or of one that has moved on?
-            if (log.stream_version(stream) == body->at()) {
+            if (decided.rejected && context.command_id && context.remember_rejection) {
+                if (impl_->remember(*decided.rejected, stream, body->at(), context))
+                    return std::move(*decided.rejected);
+                if (auto first = first_result(core, context)) return std::move(*first);
+            } else if (log.stream_version(stream) == body->at()) {
                 if (decided.rejected) return std::move(*decided.rejected);
                 return outcome{body->last(), body->at(), 0, false};
             }
@@ -145,22 +218,24 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
             request.command_id = context.command_id;
             request.expect     = {{stream, expected_version::exactly(body->at())}};
             request.records.reserve(decided.events.size());
-            auto next = body->at();
+            auto          next  = body->at();
+            std::uint64_t bytes = 0;
             try {
                 for (const auto& e : decided.events) {
                     body->apply(e);
                     request.records.push_back(
-                        {stream.topic, impl_->codecs.at(e.type_id())
-                                           .record_of(e, stream, next, context, impl_->options.source)});
+                        {stream.topic, core.record_of(e, stream, next, context)});
+                    bytes += e.bytes().size();
                     next = next.next();
                 }
                 const auto result = log.try_append(request);
                 if (result) {
                     if (result->repeated) {
                         body->forget();
-                        return repeated(*result);
+                        return result_of(core, *result);
                     }
-                    body->recorded(decided.events.size(), result->last());
+                    body->recorded(decided.events.size(), bytes, result->last());
+                    if (impl_->snaps) impl_->snaps->offer(*body, stream, {});
                     return outcome{result->last(), body->at(), decided.events.size(), false};
                 }
             } catch (...) {
@@ -169,10 +244,8 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
             }
             body->forget();  // it has what was not recorded
         }
-        if (attempt >= impl_->options.attempts_max)
-            throw error{errc::conflict, stream.topic + "/" + stream.key + ": decided " +
-                                            std::to_string(attempt) +
-                                            " times, and each time another was quicker; try again"};
+        if (attempt >= impl_->options.attempts_max) throw_conflict(stream, attempt);
+        ++impl_->counts.decided_again;
     }
 }
 
@@ -180,12 +253,17 @@ bool repository_core::load(const std::string& id, std::optional<version> at,
                            std::optional<timestamp>                                     until,
                            const std::function<void(void*, version, position)>& take) const
 {
-    const auto stream = checked_stream(impl_->topic, id);
-    instance   found{impl_->type};
-    for (const auto& r : impl_->log.read_stream(stream)) {
+    const auto   stream = checked_stream(impl_->topic, id);
+    auto&        core   = impl_->core;
+    instance     found{impl_->type};
+    event_reader reader{core, impl_->type.schemas};
+    // As it was: a snapshot may be of later.
+    if (!at && !until && impl_->snaps) impl_->snaps->restore(found, stream);
+    for (const auto& r : core.log.read_stream(stream, found.at())) {
         if ((at && found.at() >= *at) || (until && r.timestamp > *until)) break;
-        found.apply(r, stream);
+        found.apply(r, stream, reader, impl_->options.unknown);
     }
+    found.finish(stream, reader, impl_->options.unknown);
     take(found.state(), found.at(), found.last());
     return found.at().value > 0;
 }

@@ -41,6 +41,8 @@ std::string_view name(errc code) noexcept
         return "illegal_stream_id";
     case errc::illegal_schema:
         return "illegal_schema";
+    case errc::missing_keys:
+        return "missing_keys";
     case errc::wrong_expected_version:
         return "wrong_expected_version";
     case errc::boundary_crossed:
@@ -73,6 +75,8 @@ std::string_view name(errc code) noexcept
         return "malformed_event";
     case errc::unknown_event:
         return "unknown_event";
+    case errc::snapshot_differs:
+        return "snapshot_differs";
     case errc::damaged_journal:
         return "damaged_journal";
     case errc::damaged_segment:

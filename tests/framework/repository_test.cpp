@@ -1,80 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "a_log.hpp"
 #include "account.hpp"
 
 #include <cairn/framework/repository.hpp>
 
 #include <catch2/catch.hpp>
 
-#include <filesystem>
 #include <thread>
 #include <vector>
 
-#include <unistd.h>
-
 using namespace bank;
 using namespace cairn;
-
-namespace {
-
-namespace fs = std::filesystem;
-
-/// A log with a topic "accounts"; in memory, or in a directory where it can be opened again.
-struct a_log
-{
-    explicit a_log(bool on_disk)
-        : directory{on_disk ? fs::temp_directory_path() /
-                                  ("cairn-framework-" + std::to_string(::getpid()))
-                            : fs::path{}}
-    {
-        options.clock = [this] { return timestamp{now}; };
-        fs::remove_all(directory);
-        open();
-        log->create_topic("accounts", 3);
-    }
-    ~a_log()
-    {
-        log.reset();
-        if (!directory.empty()) fs::remove_all(directory);
-    }
-    void open()
-    {
-        log.emplace(directory.empty() ? commit_log::in_memory(options)
-                                      : commit_log::open(directory.string(), options));
-    }
-    void reopen()
-    {
-        if (directory.empty()) return;
-        log->close();
-        open();
-    }
-
-    fs::path                  directory;
-    log_options               options;
-    std::int64_t              now = 1'700'000'000'000;
-    std::optional<commit_log> log;
-};
-
-std::vector<std::string> types_of(const commit_log& log, const std::string& id)
-{
-    std::vector<std::string> all;
-    for (const auto& r : log.read_stream({"accounts", id}))
-        all.emplace_back(*r.headers.find(header_names::type));
-    return all;
-}
-
-template <class F>
-errc code_of(F&& f)
-{
-    try {
-        f();
-    } catch (const error& e) {
-        UNSCOPED_INFO(e.what());
-        return e.code();
-    }
-    return errc{};
-}
-
-}  // namespace
+using namespace cairn::testing;
 
 TEST_CASE("a command is decided on what has happened, and what it comes to is recorded")
 {
@@ -293,10 +230,39 @@ TEST_CASE("a stream id is not empty and has at most 1,024 bytes")
     CHECK(code_of([&] { repository<Account>{*on.log, "nowhere"}; }) == errc::unknown_topic);
 }
 
+TEST_CASE("a rejection is remembered where that is asked, and answers the repeat, also after a "
+          "restart")
+{
+    for (const bool on_disk : {false, true}) {
+        a_log on{on_disk};
+        {
+            repository<Account> accounts{*on.log, "accounts"};
+            const auto          first = accounts.execute(
+                "ada", Withdraw{5}, {.command_id = "c-1", .remember_rejection = true});
+            REQUIRE_FALSE(first);
+            // What was impossible is possible now; the command was refused all the same.
+            accounts.execute("ada", Deposit{10}).value();
+            const auto again = accounts.execute("ada", Withdraw{5}, {.command_id = "c-1"});
+            REQUIRE_FALSE(again);
+            CHECK(again.error() == first.error());
+        }
+        on.reopen();
+        repository<Account> accounts{*on.log, "accounts"};
+        const auto again = accounts.execute("ada", Withdraw{5}, {.command_id = "c-1"});
+        REQUIRE_FALSE(again);
+        CHECK(again.error().reason == "there is not so much in it");
+        CHECK(accounts.load("ada").state.cents == 10);
+        // Not asked for: decided again.
+        CHECK_FALSE(accounts.execute("ada", Withdraw{50}, {.command_id = "c-2"}));
+        accounts.execute("ada", Deposit{100}).value();
+        CHECK(accounts.execute("ada", Withdraw{50}, {.command_id = "c-2"}));
+    }
+}
+
 TEST_CASE("an event's record says what CloudEvents says, and its tags")
 {
     a_log               on{false};
-    repository<Account> accounts{*on.log, "accounts", {.source = "/bank"}};
+    repository<Account> accounts{cairn::event_store{*on.log, {.source = "/bank"}}, "accounts"};
     accounts
         .execute("ada", Open{"Ada, Countess", Opened::Kind::SAVINGS},
                  {.command_id     = "c-1",

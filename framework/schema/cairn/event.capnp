@@ -5,7 +5,8 @@
 #     using Cairn = import "/cairn/event.capnp";
 #
 #     struct OrderPlaced {
-#         customer @0 :Text $Cairn.tag("customer");   # the tag is "customer:Ada"
+#         customer @0 :Text $Cairn.tag("customer");     # the tag is "customer:c-7"
+#         email    @1 :Text $Cairn.personal("customer");  # encrypted with the key of "c-7"
 #     }
 
 using Cxx = import "/capnp/c++.capnp";
@@ -15,3 +16,8 @@ annotation tag @0xe3b6d9a24f7c8150 (field) :Text;
 # The event can be found, and decided upon, by this field: it gets the tag "<text>:<value>", or the
 # value alone where the text is empty. For text, integers, booleans and enums. An empty text in the
 # field makes no tag.
+
+annotation personal @0x9c1e5a7d3b60f284 (field) :Text;
+# The field says something about a person: it is recorded encrypted, with a key of that person. The
+# text names the field of the same struct that says who that is (text or an integer, not personal
+# itself), or is empty where the stream's id says it. When the key is destroyed, the field is absent.

@@ -6,8 +6,6 @@
 #include <cairn/framework/aggregate.hpp>
 #include <cairn/framework/repository.hpp>
 
-#include <cairn/log/commit_log.hpp>
-
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,7 +65,7 @@ struct any_source
 class decider_core
 {
 public:
-    decider_core(commit_log log, std::string topic, repository_options o);
+    decider_core(event_store store, std::string topic, repository_options o);
     ~decider_core();
 
     /// Decides on the states, which are in the order of the sources.
@@ -109,8 +107,12 @@ class decider
 {
 public:
     /// What is decided is recorded in that topic.
+    decider(const event_store& store, std::string topic, repository_options o = {})
+        : core_{store, std::move(topic), std::move(o)}
+    {
+    }
     decider(const commit_log& log, std::string topic, repository_options o = {})
-        : core_{log, std::move(topic), std::move(o)}
+        : decider{event_store{log}, std::move(topic), std::move(o)}
     {
     }
 

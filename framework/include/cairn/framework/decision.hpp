@@ -5,6 +5,7 @@
 
 #include <cairn/framework/event.hpp>
 
+#include <iosfwd>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,7 +18,8 @@ struct rejection
 {
     std::string reason;  ///< a sentence for whoever asked
 
-    friend bool operator==(const rejection&, const rejection&) = default;
+    friend bool          operator==(const rejection&, const rejection&) = default;
+    friend std::ostream& operator<<(std::ostream& out, const rejection& r);
 };
 
 inline rejection reject(std::string reason) { return {std::move(reason)}; }

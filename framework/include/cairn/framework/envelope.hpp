@@ -30,6 +30,10 @@ struct command_context
     /// With it, a repeat of the command is answered with what it came to the first time.
     std::optional<std::string> command_id{};
 
+    /// Also when it was rejected: the rejection is recorded (in the topic __rejections) and answers
+    /// the repeat. Else a rejected command is decided again.
+    bool remember_rejection = false;
+
     /// Of the whole conversation; of the event or command that caused this one.
     std::optional<std::string> correlation_id{};
     std::optional<std::string> causation_id{};

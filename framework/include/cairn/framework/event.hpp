@@ -42,6 +42,12 @@ concept event_struct = requires {
 class any_event
 {
 public:
+    /// What `filled` holds, made one segment. REQUIRES: its root is of that type.
+    any_event(capnp::StructSchema schema, capnp::MessageBuilder& filled);
+
+    /// A message as bytes() gives it. REQUIRES: it is of that type.
+    any_event(capnp::StructSchema schema, bytes_view bytes) : schema_{schema}, bytes_{bytes} {}
+
     /// The type's 64-bit Cap'n Proto id: what identifies it on disk, whatever it is called.
     std::uint64_t       type_id() const noexcept { return schema_.getProto().getId(); }
     capnp::StructSchema schema() const noexcept { return schema_; }
@@ -56,9 +62,6 @@ public:
 
     /// The same type, and the same in every field.
     friend bool operator==(const any_event& a, const any_event& b);
-
-protected:
-    any_event(capnp::StructSchema schema, capnp::MessageBuilder& filled);
 
 private:
     capnp::StructSchema schema_;

@@ -5,17 +5,20 @@
 
 #include <cairn/framework/aggregate.hpp>
 #include <cairn/framework/envelope.hpp>
-
-#include <cairn/log/commit_log.hpp>
+#include <cairn/framework/event_store.hpp>
+#include <cairn/framework/snapshot.hpp>
 
 #include <boost/system/result.hpp>
 
+#include <cstdint>
 #include <functional>
+#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace cairn {
 
@@ -26,6 +29,8 @@ struct outcome
     cairn::version  version;       ///< of the stream, afterwards
     std::size_t     recorded = 0;  ///< events; 0: nothing was to happen
     bool            repeated = false;  ///< the command had been executed before
+
+    friend std::ostream& operator<<(std::ostream& out, const outcome& o);
 };
 
 /// What value() throws for a rejection.
@@ -44,6 +49,13 @@ private:
 
 using execute_result = boost::system::result<outcome, rejection>;
 
+/// What is done with an event that the aggregate does not list.
+enum class unknown_events
+{
+    refuse,  ///< unknown_event: a decision could be made on what is not true
+    skip,
+};
+
 struct repository_options
 {
     /// So often a command is decided again because others were quicker; then errc::conflict.
@@ -52,13 +64,26 @@ struct repository_options
     /// Aggregates that were used last stay in memory, up to so many.
     std::size_t aggregates_cached = 1024;
 
-    /// Said in each event as where it comes from: a URI reference.
-    std::string source = "/";
+    unknown_events unknown = unknown_events::refuse;
+
+    /// When a snapshot is taken, of aggregates that have them.
+    snapshot_policy snapshots{};
+};
+
+struct repository_statistics
+{
+    std::uint64_t executed          = 0;  ///< commands
+    std::uint64_t decided_again     = 0;  ///< because another was quicker
+    std::uint64_t loaded            = 0;  ///< aggregates that were not in memory
+    std::uint64_t events_applied    = 0;
+    std::uint64_t snapshots_used    = 0;
+    std::uint64_t snapshots_ignored = 0;  ///< of another version, or not to be read
+    std::uint64_t snapshots_taken   = 0;
 };
 
 namespace detail {
 
-/// What the framework does with an aggregate whose type it does not know.
+/// What the framework does with state whose type it does not know.
 struct aggregate_type
 {
     struct event_entry
@@ -67,11 +92,19 @@ struct aggregate_type
         /// Applies the message; REQUIRES: `state` is of the aggregate's type.
         void (*apply)(void* state, capnp::MessageReader& message);
     };
+    struct snapshot_entry
+    {
+        capnp::StructSchema schema;
+        int                 version;
+        any_event (*save)(const void* state);
+        void (*restore)(void* state, capnp::MessageReader& message);
+    };
 
-    std::string_view         name;
-    std::vector<event_entry> events;
+    std::vector<event_entry>         events;
+    std::vector<capnp::StructSchema> schemas;  ///< of the events, in the same order
     void* (*create)();
     void (*destroy)(void*) noexcept;
+    std::optional<snapshot_entry> snapshot{};
 };
 
 template <class A, class... Events>
@@ -82,8 +115,25 @@ aggregate_type describe(event_list<Events...>)
     t.events = {{capnp::Schema::from<Events>(), [](void* state, capnp::MessageReader& message) {
                      static_cast<A*>(state)->apply(message.getRoot<Events>());
                  }}...};
+    t.schemas = {capnp::Schema::from<Events>()...};
     t.create  = [] { return static_cast<void*>(new A{}); };
     t.destroy = [](void* a) noexcept { delete static_cast<A*>(a); };
+    if constexpr (requires { typename A::snapshot; }) {
+        using snapshot = typename A::snapshot;
+        static_assert(snapshottable<A>,
+                      "an aggregate that names its snapshot has `void save(snapshot::Builder) "
+                      "const` and `void restore(snapshot::Reader)`");
+        t.snapshot = aggregate_type::snapshot_entry{
+            capnp::Schema::from<snapshot>(), snapshot_version_of<A>(),
+            [](const void* state) -> any_event {
+                return event<snapshot>{[&](typename snapshot::Builder to) {
+                    static_cast<const A*>(state)->save(to);
+                }};
+            },
+            [](void* state, capnp::MessageReader& message) {
+                static_cast<A*>(state)->restore(message.getRoot<snapshot>());
+            }};
+    }
     return t;
 }
 
@@ -91,7 +141,8 @@ aggregate_type describe(event_list<Events...>)
 class repository_core
 {
 public:
-    repository_core(commit_log log, std::string topic, aggregate_type type, repository_options o);
+    repository_core(event_store store, std::string topic, aggregate_type type,
+                    repository_options o);
     ~repository_core();
 
     using decide = std::function<any_decision(const void* state)>;
@@ -101,6 +152,8 @@ public:
     /// Calls back with the state as it was, good until it returns; false where there is none.
     bool load(const std::string& id, std::optional<version> at, std::optional<timestamp> until,
               const std::function<void(void* state, version, position)>& take) const;
+
+    repository_statistics statistics() const;
 
 private:
     struct impl;
@@ -129,6 +182,9 @@ struct loaded
 ///     is decided again.
 ///   - All events of a decision are recorded, or none.
 ///   - A rejection, and that nothing is to happen, are of the stream as it was at that moment.
+///   - A repeat of a command, by its id, is answered with what it came to the first time, also
+///     after a restart and from another process.
+///   - A snapshot only ever saves time: where there is none that fits, all events are applied.
 ///
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
 /// Lifetime  Keeps the log open; a copy of the handle is enough.
@@ -139,8 +195,12 @@ template <is_aggregate A>
 class repository
 {
 public:
+    repository(const event_store& store, std::string topic, repository_options o = {})
+        : core_{store, std::move(topic), detail::describe<A>(typename A::events{}), std::move(o)}
+    {
+    }
     repository(const commit_log& log, std::string topic, repository_options o = {})
-        : core_{log, std::move(topic), detail::describe<A>(typename A::events{}), std::move(o)}
+        : repository{event_store{log}, std::move(topic), std::move(o)}
     {
     }
 
@@ -170,6 +230,8 @@ public:
     {
         return load(id, std::nullopt, until);
     }
+
+    repository_statistics statistics() const { return core_.statistics(); }
 
 private:
     loaded<A> load(const std::string& id, std::optional<version> at,

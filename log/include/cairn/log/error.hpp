@@ -29,6 +29,7 @@ enum class errc : int
     internal_topic        = 116,
     illegal_stream_id     = 117,
     illegal_schema        = 118,
+    missing_keys          = 120,
 
     // An append was refused because of what the log holds.
     wrong_expected_version = 200,
@@ -49,6 +50,7 @@ enum class errc : int
     unpacks_too_large = 304,
     malformed_event   = 305,
     unknown_event     = 306,
+    snapshot_differs  = 307,
     damaged_journal   = 310,
     damaged_segment   = 311,
     damaged_index     = 312,

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A log, seen as events.
+#pragma once
+
+#include <cairn/framework/key_ring.hpp>
+#include <cairn/framework/upcasters.hpp>
+
+#include <cairn/log/commit_log.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace cairn {
+
+namespace detail {
+class event_store_core;
+}
+
+struct event_store_options
+{
+    /// Said in each event as where it comes from: a URI reference.
+    std::string source = "/";
+
+    /// How old events are read.
+    cairn::upcasters upcasters{};
+
+    /// The keys of the people whose data fields marked $Cairn.personal are. Without it events that
+    /// have such fields are refused with missing_keys.
+    std::optional<key_ring> keys{};
+
+    /// Where forget() records that somebody was forgotten; made when it is needed.
+    std::string forgotten_topic = "forgotten";
+};
+
+/// A commit log with what is needed to write and read events in it: what repositories, deciders
+/// and process managers are made of. A log will do wherever one is asked for.
+///
+/// Invariants
+///   - A type of event is registered before its first event is recorded: its schema is in the
+///     topic __schemas, so that any event can be shown as JSON without its code.
+///   - What is marked as personal is on the log encrypted, and nowhere else.
+///
+/// Threads   Any.
+/// Lifetime  A handle: copies mean the same store, which keeps the log open.
+/// Errors    incompatible_schema where a type has changed so that recorded events would be read
+///           wrongly; illegal_schema where an annotation cannot be followed.
+class event_store
+{
+public:
+    event_store(commit_log log, event_store_options o = {});
+
+    const commit_log& log() const noexcept;
+
+    /// Destroys the person's keys: what was recorded of them stays readable, with the personal
+    /// fields absent. Then records cairn::SubjectForgotten, so that whoever keeps a copy can
+    /// forget too. Throws missing_keys where the store has no key_ring.
+    void forget(const std::string& subject) const;
+
+    detail::event_store_core& core() const noexcept { return *core_; }
+
+private:
+    std::shared_ptr<detail::event_store_core> core_;
+};
+
+}  // namespace cairn

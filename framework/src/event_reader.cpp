@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "event_reader.hpp"
+
+#include <cairn/log/error.hpp>
+
+#include <algorithm>
+
+namespace cairn::detail {
+
+std::optional<capnp::StructSchema> event_reader::schema_of(const event_type& type) const
+{
+    const auto& up = store_.options.upcasters;
+    if (type.id) {
+        if (const auto moved = up.schema_of(*type.id)) return moved;
+        if (const auto* c = up.change_of(*type.id)) return c->old;
+    } else if (const auto renamed = up.schema_of(type.name)) {
+        return renamed;
+    }
+    for (const auto schema : known_)
+        if (type.is(schema)) return schema;
+    if (!type.id) return std::nullopt;
+    return up.merged(*type.id);
+}
+
+std::vector<any_event> event_reader::change(any_event e) const
+{
+    constexpr int steps_max = 64;
+
+    std::vector<any_event> done;
+    std::deque<any_event>  todo{std::move(e)};
+    for (int steps = 0; !todo.empty();) {
+        auto next = std::move(todo.front());
+        todo.pop_front();
+        const auto* c = store_.options.upcasters.change_of(next.type_id());
+        if (!c) {
+            done.push_back(std::move(next));
+            continue;
+        }
+        if (++steps > steps_max)
+            throw error{errc::invalid_argument,
+                        "the upcasters of " + std::string{next.type_name()} +
+                            " go round in a circle: one of them must return another type"};
+        message                opened{next.bytes()};
+        std::vector<any_event> as;
+        c->as(opened.opened(), as);
+        todo.insert(todo.begin(), as.begin(), as.end());
+    }
+    return done;
+}
+
+std::vector<any_event> event_reader::unfold(const record_view& r, const event_type& type)
+{
+    const auto  schema = schema_of(type);
+    const auto& up     = store_.options.upcasters;
+    unknown_           = !schema;
+
+    std::vector<any_event> events;
+    const auto             and_then = [&](std::vector<any_event> more) {
+        events.insert(events.end(), std::make_move_iterator(more.begin()),
+                      std::make_move_iterator(more.end()));
+    };
+
+    std::string topic = r.from ? r.from->topic : std::string{};
+    std::string key{r.key.value_or(bytes_view{})};
+    std::optional<any_event> current;
+    if (schema) {
+        if (type.personal)
+            current = store_.codec_of(*schema).unsealed(r, store_.keys());
+        else
+            current.emplace(*schema, r.value.value_or(bytes_view{}));
+    }
+    if (waiting_) {
+        auto        first = std::exchange(waiting_, std::nullopt);
+        const auto* two   = up.merge_of(first->event.type_id());
+        if (current && two->second.getProto().getId() == current->type_id() &&
+            first->topic == topic && first->key == key) {
+            message                one{first->event.bytes()}, other{current->bytes()};
+            std::vector<any_event> as;
+            two->as(one.opened(), other.opened(), as);
+            for (auto& e : as) and_then(change(std::move(e)));
+            return events;
+        }
+        and_then(change(std::move(first->event)));
+    }
+    if (!current) return events;
+    if (up.merge_of(current->type_id()))
+        waiting_ = {std::move(topic), std::move(key), std::move(*current)};
+    else
+        and_then(change(std::move(*current)));
+    return events;
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Records, opened as the events that the code knows today: unsealed, upcast, merged.
+#pragma once
+
+#include "event_store_core.hpp"
+
+#include <cairn/framework/detail/message.hpp>
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cairn::detail {
+
+/// Goes through records in the order of their streams.
+///
+/// Threads   One.
+/// Lifetime  What `each` is given is good until it returns.
+/// Errors    malformed_event, also from open().
+class event_reader
+{
+public:
+    /// `known` names the types that `each` takes.
+    event_reader(event_store_core& store, std::span<const capnp::StructSchema> known)
+        : store_{store}, known_{known}, plain_{store.options.upcasters.empty()}
+    {
+    }
+
+    /// Calls each(const event_type&, bytes_view message) for what the record is read as: once,
+    /// several times, or not at all.
+    template <class Each>
+    void read(const record_view& r, Each&& each)
+    {
+        const auto type = event_type_of(r);
+        if (plain_ && !type.personal) {
+            each(type, r.value.value_or(bytes_view{}));
+            return;
+        }
+        each_of(unfold(r, type), each);
+        if (unknown_) each(type, r.value.value_or(bytes_view{}));
+    }
+
+    /// At the end: what waited for the event that it would be merged with.
+    template <class Each>
+    void finish(Each&& each)
+    {
+        if (!waiting_) return;
+        auto alone = std::exchange(waiting_, std::nullopt);
+        each_of(change(std::move(alone->event)), each);
+    }
+
+    /// Opens what `each` was given.
+    capnp::MessageReader& open(bytes_view event) { return message_.open(event); }
+
+private:
+    template <class Each>
+    void each_of(const std::vector<any_event>& events, Each&& each)
+    {
+        for (const auto& e : events) {
+            event_type type;
+            type.id   = e.type_id();
+            type.name = e.type_name();
+            each(std::as_const(type), e.bytes());
+        }
+    }
+
+    std::optional<capnp::StructSchema> schema_of(const event_type& type) const;
+
+    /// Sets unknown_ where the record's type has no schema here.
+    std::vector<any_event> unfold(const record_view& r, const event_type& type);
+    /// Follows the chain of changes to its end.
+    std::vector<any_event> change(any_event e) const;
+
+    struct first_of_two
+    {
+        std::string topic, key;
+        any_event   event;
+    };
+
+    event_store_core&                    store_;
+    std::span<const capnp::StructSchema> known_;
+    const bool                           plain_;
+    bool                                 unknown_ = false;
+    std::optional<first_of_two>          waiting_;
+    message                              message_;
+};
+
+}  // namespace cairn::detail

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cairn/framework/event_store.hpp>
+
+#include "event_store_core.hpp"
+
+#include "forgotten.capnp.h"
+
+#include <mutex>
+
+namespace cairn {
+
+namespace detail {
+
+const event_codec& event_store_core::codec_of(capnp::StructSchema schema)
+{
+    const auto id = schema.getProto().getId();
+    {
+        const std::shared_lock lock{mutex_};
+        if (const auto known = codecs_.find(id); known != codecs_.end()) return *known->second;
+    }
+    const std::unique_lock lock{mutex_};
+    auto&                  codec = codecs_[id];
+    if (!codec) codec = std::make_unique<event_codec>(schema);
+    return *codec;
+}
+
+std::vector<std::string>
+event_store_core::query_types(std::span<const capnp::StructSchema> of) const
+{
+    std::vector<std::string> types;
+    for (const auto schema : of) types.push_back(data_schema_of(schema));
+    for (const auto id : options.upcasters.old_ids()) types.push_back(data_schema_of(id));
+    for (auto& name : options.upcasters.old_names()) types.push_back(std::move(name));
+    return types;
+}
+
+}  // namespace detail
+
+event_store::event_store(commit_log log, event_store_options o)
+    : core_{std::make_shared<detail::event_store_core>(std::move(log), std::move(o))}
+{
+}
+
+const commit_log& event_store::log() const noexcept { return core_->log; }
+
+void event_store::forget(const std::string& subject) const
+{
+    auto* const keys = core_->keys();
+    if (!keys)
+        throw error{errc::missing_keys, "to forget " + subject +
+                                            " the event_store needs the key_ring: give it one in "
+                                            "its options"};
+    keys->forget(subject);
+
+    const auto& topic = core_->options.forgotten_topic;
+    core_->log.ensure_topic(topic);
+    const stream_id                stream{topic, subject};
+    const event<SubjectForgotten> happened{[&](auto e) { e.setSubject(subject); }};
+    append_request                 request;
+    request.records.push_back({topic, core_->record_of(happened, stream,
+                                                       core_->log.stream_version(stream), {})});
+    core_->log.append(request);
+}
+
+}  // namespace cairn

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Behind event_store: one codec for each type, made (and the type registered) when it is first
+// needed.
+#pragma once
+
+#include "codec.hpp"
+
+#include <cairn/framework/event_store.hpp>
+
+#include <memory>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <unordered_map>
+
+namespace cairn::detail {
+
+class event_store_core
+{
+public:
+    event_store_core(commit_log l, event_store_options o)
+        : log{std::move(l)}, options{std::move(o)}
+    {
+    }
+
+    commit_log                log;
+    const event_store_options options;
+
+    key_store* keys() const noexcept { return options.keys ? &options.keys->store() : nullptr; }
+
+    /// Changes when what is in memory may hold what was forgotten.
+    std::uint64_t forgotten() const noexcept { return keys() ? keys()->forgotten() : 0; }
+
+    const event_codec& codec_of(capnp::StructSchema schema);
+
+    record record_of(const any_event& e, const stream_id& stream, version at,
+                     const command_context& context)
+    {
+        return codec_of(e.schema()).record_of(e, stream, at, context, options.source, keys());
+    }
+
+    /// What a query must name to find events of these types: also as they were recorded of old.
+    std::vector<std::string> query_types(std::span<const capnp::StructSchema> of) const;
+
+private:
+    std::shared_mutex                                               mutex_;
+    std::unordered_map<std::uint64_t, std::unique_ptr<event_codec>> codecs_;
+};
+
+}  // namespace cairn::detail

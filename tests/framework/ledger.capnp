@@ -1,0 +1,60 @@
+@0xa7d4c1e8f2b36095;
+
+using Cxx = import "/capnp/c++.capnp";
+using Cairn = import "/cairn/event.capnp";
+$Cxx.namespace("ledger");
+
+# What was recorded of old, ...
+struct PaidV1    { euros @0 :UInt32; }
+struct PaidV2    { cents @0 :UInt64; }
+struct Moved     { out @0 :UInt64; in @1 :UInt64; }
+struct AmountSet { cents @0 :UInt64; }
+struct LabelSet  { label @0 :Text; }
+struct Ping      {}
+struct OldCredit { cents @0 :UInt64; }
+struct Circle    {}
+
+# ... and what it is read as.
+struct Paid    { cents @0 :UInt64; currency @1 :Text; }
+struct Taken   { cents @0 :UInt64; }
+struct Priced  { cents @0 :UInt64; label @1 :Text; }
+struct Credit  { cents @0 :UInt64; }
+
+struct Balance  # a snapshot
+{
+    cents @0 :Int64;
+    texts @1 :Text;
+}
+
+struct Joined
+{
+    member @0 :Text $Cairn.tag("member");
+    email  @1 :Text $Cairn.personal("member");
+    born   @2 :UInt32 $Cairn.personal("member");
+    city   @3 :Text;
+    home   @4 :Address $Cairn.personal("member");
+}
+struct Address { street @0 :Text; }
+struct Noted   # about the member whose stream it is
+{
+    words @0 :Text $Cairn.personal("");
+}
+struct Introduced  # about two
+{
+    host       @0 :Text;
+    hostPhone  @1 :Text $Cairn.personal("host");
+    guest      @2 :Text;
+    guestPhone @3 :Text $Cairn.personal("guest");
+}
+struct Member  # a snapshot
+{
+    member @0 :Text;
+    email  @1 :Text $Cairn.personal("member");
+    notes  @2 :UInt32;
+}
+
+struct Inner      { secret @0 :Text $Cairn.personal(""); }
+struct Leaky      { inner @0 :Inner; }
+struct Nobody     { name @0 :Text $Cairn.personal("owner"); }
+struct SelfNamed  { name @0 :Text $Cairn.personal("name"); }
+struct TaggedName { who @0 :Text; name @1 :Text $Cairn.personal("who") $Cairn.tag("name"); }

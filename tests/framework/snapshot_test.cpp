@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "a_log.hpp"
+#include "ledger.capnp.h"
+
+#include <cairn/framework/repository.hpp>
+
+#include <catch2/catch.hpp>
+
+using namespace cairn;
+using namespace cairn::testing;
+using namespace ledger;
+
+namespace {
+
+struct Pay
+{
+    std::uint64_t cents;
+};
+
+template <int Version, int Sign = 1>
+struct account : aggregate<Paid>
+{
+    using snapshot                        = Balance;
+    static constexpr int snapshot_version = Version;
+
+    std::int64_t cents   = 0;
+    int          applied = 0;  // not in the snapshot: how many events were gone through
+
+    decision decide(const Pay& c) const
+    {
+        return event<Paid>{[&](auto e) { e.setCents(c.cents); }};
+    }
+    void apply(Paid::Reader e)
+    {
+        cents += Sign * static_cast<std::int64_t>(e.getCents());
+        ++applied;
+    }
+    void save(Balance::Builder to) const { to.setCents(cents); }
+    void restore(Balance::Reader from) { cents = from.getCents(); }
+};
+using Account = account<1>;
+
+constexpr snapshot_policy every_ten{.every_events = 10, .verified = false};
+
+void pay(commit_log log, int times, snapshot_policy policy = every_ten)
+{
+    repository<Account> accounts{log, "accounts", {.snapshots = policy}};
+    for (int i = 0; i < times; ++i) accounts.execute("a", Pay{1}).value();
+}  // what was offered is written now
+
+template <class A>
+loaded<A> load(commit_log log, snapshot_policy policy = every_ten)
+{
+    return repository<A>{log, "accounts", {.snapshots = policy}}.template load("a");
+}
+
+}  // namespace
+
+TEST_CASE("an aggregate is loaded from its newest snapshot and the events after it")
+{
+    for (const bool on_disk : {false, true}) {
+        a_log on{on_disk};
+        pay(*on.log, 25);
+        on.reopen();
+        const auto found = load<Account>(*on.log);
+        CHECK(found.state.cents == 25);
+        CHECK(found.state.applied == 5);
+        CHECK(found.version == version{25});
+        CHECK(found.position == on.log->read_stream_backwards({"accounts", "a"}).next()->position);
+    }
+}
+
+TEST_CASE("commands go on from a snapshot with the right version")
+{
+    a_log on{false};
+    pay(*on.log, 12);
+    repository<Account> accounts{*on.log, "accounts", {.snapshots = every_ten}};
+    CHECK(accounts.execute("a", Pay{5})->version == version{13});
+    CHECK(accounts.load("a").state.cents == 17);
+    CHECK(accounts.statistics().snapshots_used == 2);
+    CHECK(accounts.statistics().events_applied == 2);
+}
+
+TEST_CASE("where no snapshot is wanted none is taken")
+{
+    a_log on{false};
+    pay(*on.log, 25, {.every_events = 0});
+    CHECK(load<Account>(*on.log).state.applied == 25);
+}
+
+TEST_CASE("a snapshot is taken by size, and by how long loading took")
+{
+    a_log on{false};
+    pay(*on.log, 25, {.every_events = 0, .every_bytes = 200, .verified = false});
+    CHECK(load<Account>(*on.log).state.applied < 25);
+
+    a_log slow{false};
+    pay(*slow.log, 25, {.every_events = 0});
+    {
+        repository<Account> accounts{
+            *slow.log, "accounts",
+            {.snapshots = {.every_events = 0, .load_time = std::chrono::microseconds{1},
+                           .verified = false}}};
+        accounts.execute("a", Pay{1}).value();
+    }
+    CHECK(load<Account>(*slow.log).state.applied == 1);
+}
+
+TEST_CASE("a snapshot of another version is ignored, and the next one takes its place")
+{
+    a_log on{false};
+    pay(*on.log, 25);
+    CHECK(load<account<2>>(*on.log).state.applied == 25);
+    CHECK(load<account<2>>(*on.log).state.cents == 25);
+    {
+        repository<account<2>> accounts{*on.log, "accounts", {.snapshots = every_ten}};
+        accounts.execute("a", Pay{1}).value();
+        CHECK(accounts.statistics().snapshots_ignored == 1);
+    }
+    CHECK(load<account<2>>(*on.log).state.applied == 1);
+}
+
+TEST_CASE("a snapshot that does not read is as good as none")
+{
+    a_log on{false};
+    pay(*on.log, 10);
+    auto        range = on.log->read_stream_backwards(
+        {"__snapshots", "accounts/a#capnp:" + [] {
+             char text[17];
+             std::snprintf(text, sizeof text, "%016llx",
+                           static_cast<unsigned long long>(capnp::typeId<Balance>()));
+             return std::string{text};
+         }()});
+    const auto* good = range.next();
+    REQUIRE(good);
+    for (const std::string& value : {std::string{}, std::string{"not a message"},
+                                    std::string(16, '\xff'), std::string(24, '\0')}) {
+        record r;
+        r.key   = std::string{*good->key};
+        r.value = value;
+        for (const auto& h : good->headers)
+            r.headers.push_back({std::string{h.name}, std::string{*h.value}});
+        if (value == std::string(24, '\0')) r.headers.clear();
+        on.log->append({.records = {{"__snapshots", std::move(r)}}});
+        const auto found = load<Account>(*on.log);
+        CHECK(found.state.cents == 10);
+        CHECK(found.state.applied == 10);
+    }
+}
+
+TEST_CASE("a snapshot of what the log does not have any more is ignored")
+{
+    a_log on{false};
+    pay(*on.log, 10);
+    on.log->delete_topic("accounts");
+    on.log->create_topic("accounts", 3);
+    CHECK(load<Account>(*on.log).version == version{0});
+}
+
+TEST_CASE("in a debug build a snapshot that is not what its events come to is said")
+{
+    a_log on{false};
+    pay(*on.log, 10);
+    const snapshot_policy verified{.every_events = 10, .verified = true};
+    CHECK(load<Account>(*on.log, verified).state.cents == 10);
+    std::string what;
+    try {
+        (void)load<account<1, -1>>(*on.log, verified);  // apply() has changed, the version not
+    } catch (const error& e) {
+        CHECK(e.code() == errc::snapshot_differs);
+        what = e.what();
+    }
+    CHECK_THAT(what, Catch::Contains("accounts/a") && Catch::Contains("snapshot_version") &&
+                         Catch::Contains("10") && Catch::Contains("-10"));
+#ifndef NDEBUG
+    CHECK(snapshot_policy{}.verified);
+#endif
+}
+
+TEST_CASE("snapshots are compacted away by newer ones, and cross no boundary")
+{
+    a_log on{false};
+    const auto before = on.log->last_match(query::all());
+    pay(*on.log, 50);
+    auto snapshots = on.log->partition("__snapshots", 0);
+    on.log->roll_segment();
+    on.log->clean();
+    int left = 0;
+    for (const auto& r : snapshots.read(snapshots.start_offset())) left += r.value.has_value();
+    CHECK(left == 1);
+    CHECK_FALSE(before);
+    CHECK(on.log->topics() == std::vector<std::string>{"accounts"});
+}
