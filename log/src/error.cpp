@@ -41,6 +41,8 @@ std::string_view name(errc code) noexcept
         return "illegal_stream_id";
     case errc::illegal_schema:
         return "illegal_schema";
+    case errc::unknown_command:
+        return "unknown_command";
     case errc::missing_keys:
         return "missing_keys";
     case errc::wrong_expected_version:

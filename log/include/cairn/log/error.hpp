@@ -30,6 +30,7 @@ enum class errc : int
     illegal_stream_id     = 117,
     illegal_schema        = 118,
     missing_keys          = 120,
+    unknown_command       = 121,
 
     // An append was refused because of what the log holds.
     wrong_expected_version = 200,
