@@ -7,6 +7,7 @@
 
 #include <capnp/dynamic.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -14,7 +15,8 @@ namespace cairn::detail {
 
 namespace {
 
-constexpr std::string_view capnp_prefix = "capnp:";
+constexpr std::string_view capnp_prefix    = "capnp:";
+constexpr std::string_view decision_header = "cairn_decision";
 
 std::string hex(std::uint64_t id)
 {
@@ -123,6 +125,14 @@ event_type event_type_of(const record_view& r)
         }
     }
     return type;
+}
+
+std::size_t records_in_decision(const record_view& r)
+{
+    const auto  text = r.headers.find(decision_header).value_or(bytes_view{});
+    std::size_t n    = 1;
+    std::from_chars(text.data(), text.data() + text.size(), n);
+    return std::max<std::size_t>(n, 1);
 }
 
 std::string data_schema_of(std::uint64_t type_id) { return std::string{capnp_prefix} + hex(type_id); }
@@ -275,7 +285,7 @@ any_event event_codec::unsealed(const record_view& r, key_store* keys) const
 
 record event_codec::record_of(const any_event& e, const stream_id& stream, version at,
                               const command_context& context, const std::string& source,
-                              key_store* keys) const
+                              key_store* keys, std::size_t of_decision) const
 {
     const auto version_text = std::to_string(at.value);
     auto       id           = stream.topic + "/" + stream.key + "@" + version_text;
@@ -298,6 +308,7 @@ record event_codec::record_of(const any_event& e, const stream_id& stream, versi
     put(header_names::spec_version, "1.0");
     put(header_names::content_type, "application/capnp");
     put(header_names::stream_version, version_text);
+    if (of_decision > 1) put(decision_header, std::to_string(of_decision));
     if (context.correlation_id) put(header_names::correlation_id, *context.correlation_id);
     if (context.causation_id) put(header_names::causation_id, *context.causation_id);
     if (context.trace_parent) put(header_names::trace_parent, *context.trace_parent);

@@ -32,6 +32,9 @@ struct event_type
 
 event_type event_type_of(const record_view& r);
 
+/// How many events were decided together with this one; this is the first of them.
+std::size_t records_in_decision(const record_view& r);
+
 /// "capnp:" and the type's id: what ce_dataschema says, and what queries ask for.
 std::string data_schema_of(capnp::StructSchema schema);
 std::string data_schema_of(std::uint64_t type_id);
@@ -48,10 +51,10 @@ public:
     /// The tags that the schema's annotations give the event.
     std::vector<std::string> tags_of(const any_event& e) const;
 
-    /// `keys` may be null where nothing of the type is personal; else error{missing_keys}.
+    /// The first of `of_decision` events says how many they are. `keys` may be null where nothing of the type is personal; else error{missing_keys}.
     record record_of(const any_event& e, const stream_id& stream, version at,
                      const command_context& context, const std::string& source,
-                     key_store* keys) const;
+                     key_store* keys, std::size_t of_decision) const;
 
     /// The event as it was, as far as the keys are there.
     any_event unsealed(const record_view& r, key_store* keys) const;

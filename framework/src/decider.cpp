@@ -54,9 +54,11 @@ append_result decider_core::impl::record(const any_decision& decided, const stre
         auto       next  = first;
         if (!was_read) request.expect.back().expected = expected_version::exactly(first);
         request.records.clear();
+        auto together = decided.events.size();
         for (const auto& e : decided.events) {
             request.records.push_back(
-                {stream.topic, core.record_of(e, stream, next, context)});
+                {stream.topic, core.record_of(e, stream, next, context, together)});
+            together = 1;
             next = next.next();
         }
         auto result = log.try_append(request);

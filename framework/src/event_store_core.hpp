@@ -35,9 +35,10 @@ public:
     const event_codec& codec_of(capnp::StructSchema schema);
 
     record record_of(const any_event& e, const stream_id& stream, version at,
-                     const command_context& context)
+                     const command_context& context, std::size_t of_decision = 1)
     {
-        return codec_of(e.schema()).record_of(e, stream, at, context, options.source, keys());
+        return codec_of(e.schema())
+            .record_of(e, stream, at, context, options.source, keys(), of_decision);
     }
 
     /// What a query must name to find events of these types: also as they were recorded of old.

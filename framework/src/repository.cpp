@@ -221,10 +221,12 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
             auto          next  = body->at();
             std::uint64_t bytes = 0;
             try {
+                auto together = decided.events.size();
                 for (const auto& e : decided.events) {
                     body->apply(e);
                     request.records.push_back(
-                        {stream.topic, core.record_of(e, stream, next, context)});
+                        {stream.topic, core.record_of(e, stream, next, context, together)});
+                    together = 1;
                     bytes += e.bytes().size();
                     next = next.next();
                 }

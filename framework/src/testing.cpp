@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cairn/framework/testing.hpp>
 
+#include "difference.hpp"
+#include "event_reader.hpp"
+
 #include <algorithm>
 #include <ostream>
 
@@ -13,37 +16,7 @@ std::ostream& operator<<(std::ostream& out, const verdict& v)
 
 namespace detail {
 
-namespace {
-
-std::string line_of(const any_event& e)
-{
-    return std::string{e.type_name()} + " " + e.json() + "\n";
-}
-
-/// "  " in both, "- " only wanted, "+ " only happened: by their longest common part.
-std::string difference(const std::vector<any_event>& wanted, const std::vector<any_event>& got)
-{
-    const auto w = wanted.size(), g = got.size();
-    std::vector<std::vector<std::size_t>> common(w + 1, std::vector<std::size_t>(g + 1, 0));
-    for (auto i = w; i-- > 0;)
-        for (auto j = g; j-- > 0;)
-            common[i][j] = wanted[i] == got[j] ? common[i + 1][j + 1] + 1
-                                               : std::max(common[i + 1][j], common[i][j + 1]);
-    std::string all;
-    for (std::size_t i = 0, j = 0; i < w || j < g;) {
-        if (i < w && j < g && wanted[i] == got[j]) {
-            all += "    " + line_of(wanted[i]);
-            ++i, ++j;
-        } else if (i < w && (j == g || common[i + 1][j] >= common[i][j + 1])) {
-            all += "  - " + line_of(wanted[i++]);
-        } else {
-            all += "  + " + line_of(got[j++]);
-        }
-    }
-    return all.empty() ? "    nothing\n" : all;
-}
-
-}  // namespace
+using cairn::detail::difference;
 
 verdict expect_events(const any_decision& got, const std::vector<any_event>& wanted)
 {
@@ -64,5 +37,63 @@ verdict expect_rejection(const any_decision& got, std::string_view reason)
                        std::string{reason} + "\""};
 }
 
+std::string record_given(const event_store& store, const std::vector<any_event>& happened)
+{
+    auto log = store.log();
+    log.ensure_topic("spec");
+    // No two have one stream: a log only grows.
+    const auto id = "spec-" + std::to_string(log.end_position().value);
+    if (happened.empty()) log.append({.records = {{"spec", {}}}});
+    record_in(store, {"spec", id}, happened);
+    return id;
+}
+
+void record_in(const event_store& store, const stream_id& stream,
+               const std::vector<any_event>& happened)
+{
+    auto log = store.log();
+    log.ensure_topic(stream.topic);
+    if (happened.empty()) return;
+    append_request request;
+    auto           at = log.stream_version(stream);
+    for (const auto& e : happened) {
+        request.records.push_back({stream.topic, store.core().record_of(e, stream, at, {})});
+        at = at.next();
+    }
+    log.append(request);
+}
+
+std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
+                                   const std::vector<capnp::StructSchema>& types)
+{
+    std::vector<any_event>      events;
+    cairn::detail::event_reader reader{store.core(), types};
+    const auto take = [&](const cairn::detail::event_type& type, bytes_view event) {
+        for (const auto schema : types)
+            if (type.is(schema)) events.emplace_back(schema, event);
+    };
+    for (const auto& r : store.log().read_stream({"spec", id}, from)) reader.read(r, take);
+    reader.finish(take);
+    return events;
+}
+
 }  // namespace detail
+
+namespace {
+
+event_store in_memory()
+{
+    return event_store{commit_log::in_memory()};
+}
+
+}  // namespace
+
+world::world() : world{in_memory()} {}
+
+world::world(event_store store) : store_{std::move(store)}
+{
+    auto log = store_.log();
+    log.ensure_topic("spec");
+}
+
 }  // namespace cairn::testing

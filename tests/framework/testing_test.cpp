@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "a_log.hpp"
 #include "account.hpp"
+#include "university.capnp.h"
 
 #include <cairn/framework/testing.hpp>
 
@@ -43,4 +45,76 @@ TEST_CASE("a test that fails says what happened, and marks the difference")
                                              "  - Withdrawn {\"cents\":\"1\"}\n");
     CHECK(refused.then_rejected("no").what == "it was rejected because \"there is not so much "
                                               "in it\", not because \"no\"");
+}
+
+TEST_CASE("the same test runs on a log in memory and on disk")
+{
+    using cairn::testing::a_log;
+    for (const bool on_disk : {false, true}) {
+        a_log                    on{on_disk};
+        const cairn::event_store store{*on.log};
+        CHECK(given<Account>(deposited(100)).on(store).when(Withdraw{60}).then(withdrawn(60)));
+        CHECK(given<Account>(deposited(100))
+                  .on(store)
+                  .when(Move{1, 2})
+                  .then(withdrawn(1), deposited(2)));
+        CHECK(given<Account>().on(store).when(Settle{}).then_nothing());
+        CHECK(given<Account>(deposited(5)).on(store).when(Withdraw{6}).then_rejected());
+        CHECK_FALSE(given<Account>(deposited(5)).on(store).when(Withdraw{5}).then_nothing());
+    }
+}
+
+TEST_CASE("a decision over several streams and tags is tested in the same words")
+{
+    using namespace cairn;
+    using namespace university;
+    struct Seats : folds<SeatsOffered, StudentEnrolled>
+    {
+        int  free = 0;
+        void apply(SeatsOffered::Reader e) { free += static_cast<int>(e.getSeats()); }
+        void apply(StudentEnrolled::Reader) { --free; }
+    };
+    struct Courses : folds<StudentEnrolled>
+    {
+        int  taken = 0;
+        void apply(StudentEnrolled::Reader) { ++taken; }
+    };
+    const auto offered  = event<SeatsOffered>{[](auto e) {
+        e.setCourse("maths");
+        e.setSeats(1);
+    }};
+    const auto enrolled = [](const char* who) {
+        return event<StudentEnrolled>{[&](auto e) {
+            e.setCourse("maths");
+            e.setStudent(who);
+        }};
+    };
+    const auto enrol = [&](const char* who) {
+        return [&enrolled, who](const Seats& seats, const Courses&) -> decision<StudentEnrolled> {
+            if (seats.free == 0) return reject("the course is full");
+            return enrolled(who);
+        };
+    };
+    using cairn::testing::given_all;
+    CHECK(given_all(offered)
+              .when(enrol("ada"), from_tags<Seats>("course:maths"),
+                    from_tags<Courses>("student:ada"))
+              .then(enrolled("ada")));
+    CHECK(given_all(offered, enrolled("ada"))
+              .when(enrol("bob"), from_tags<Seats>("course:maths"),
+                    from_tags<Courses>("student:bob"))
+              .then_rejected("the course is full"));
+    cairn::testing::a_log on{true};
+    cairn::testing::world world{event_store{*on.log}};
+    world.in({"courses", "maths"}, offered).in({"students", "ada"}, enrolled("ada"));
+    for (int again = 0; again < 2; ++again)  // when() records nothing
+        CHECK(world
+                  .when(
+                      [](const Seats& seats, const Courses& courses) -> decision<SeatsOffered> {
+                          CHECK(seats.free == 1);
+                          CHECK(courses.taken == 1);
+                          return {};
+                      },
+                      from_stream<Seats>("courses", "maths"), from_stream<Courses>("students", "ada"))
+                  .then_nothing());
 }

@@ -13,6 +13,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -30,6 +31,9 @@ concept event_struct = requires {
 };
 
 // clang-format on
+
+template <event_struct E>
+class event;
 
 /// One event of some type: the type, and the message as it is recorded.
 ///
@@ -57,6 +61,10 @@ public:
 
     bytes_view bytes() const noexcept { return bytes_; }
 
+    /// Where it is an E: if (const auto e = any.as<ItemAdded>()) e->read()->getSku();
+    template <event_struct E>
+    std::optional<event<E>> as() const;
+
     /// The fields that are set, as JSON on one line.
     std::string json() const;
 
@@ -75,6 +83,9 @@ template <event_struct E>
 class event : public any_event
 {
 public:
+    /// REQUIRES: it is of that type.
+    explicit event(const any_event& of_type) : any_event{of_type} {}
+
     /// All fields at their defaults.
     event() : event{[](typename E::Builder) {}} {}
 
@@ -124,6 +135,13 @@ private:
     }
     explicit event(filled&& f) : any_event{capnp::Schema::from<E>(), f.message} {}
 };
+
+template <event_struct E>
+std::optional<event<E>> any_event::as() const
+{
+    if (type_id() != capnp::typeId<E>()) return std::nullopt;
+    return event<E>{*this};
+}
 
 template <class... Events>
 struct event_list

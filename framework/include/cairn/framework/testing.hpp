@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cairn/framework/aggregate.hpp>
+#include <cairn/framework/decider.hpp>
 
 #include <iosfwd>
 #include <string>
@@ -61,13 +62,57 @@ private:
     any_decision got_;
 };
 
+namespace detail {
+
+/// Records the events in a stream of its own in topic "spec", which is made; returns its id.
+std::string record_given(const event_store& store, const std::vector<any_event>& happened);
+
+/// What the stream has from a version on, of these types.
+std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
+                                   const std::vector<capnp::StructSchema>& types);
+
+void record_in(const event_store& store, const stream_id& stream,
+               const std::vector<any_event>& happened);
+
+}  // namespace detail
+
+/// The same, on a log: through a repository, and read again from what was recorded.
+template <is_aggregate A>
+class recorded_history
+{
+public:
+    recorded_history(event_store store, std::vector<any_event> happened)
+        : store_{std::move(store)}, happened_{std::move(happened)}
+    {
+    }
+
+    template <class Command>
+        requires decides<A, Command>
+    decided when(const Command& command) const
+    {
+        const auto    id = detail::record_given(store_, happened_);
+        repository<A> all{store_, "spec"};
+        any_decision  got;
+        if (const auto result = all.execute(id, command); !result)
+            got.rejected = result.error();
+        const version from{static_cast<std::int64_t>(happened_.size())};
+        got.events = detail::read_events(
+            store_, id, from, cairn::detail::describe<A>(typename A::events{}).schemas);
+        return decided{std::move(got)};
+    }
+
+private:
+    event_store            store_;
+    std::vector<any_event> happened_;
+};
+
 /// An aggregate of which something has happened.
 template <is_aggregate A>
 class history
 {
 public:
     template <class... Es>
-    explicit history(const event<Es>&... happened)
+    explicit history(const event<Es>&... happened) : happened_{happened...}
     {
         static_assert(cairn::detail::applies_each<A>(typename A::events{}));
         static_assert((A::events::template has<Es> && ...),
@@ -82,10 +127,14 @@ public:
         return decided{state_.decide(command).release()};
     }
 
+    /// The same on a log, in memory or on disk: what is recorded there is compared.
+    recorded_history<A> on(const event_store& store) const { return {store, happened_}; }
+
     const A& state() const noexcept { return state_; }
 
 private:
-    A state_;
+    A                      state_;
+    std::vector<any_event> happened_;
 };
 
 /// The aggregate after these events; none: one that is new.
@@ -93,6 +142,58 @@ template <is_aggregate A, class... Es>
 history<A> given(const event<Es>&... happened)
 {
     return history<A>{happened...};
+}
+
+/// Events of many streams, of which a decision over several of them is to be made. They are
+/// recorded in a log in memory, or in one that is given.
+///
+///     CHECK(given_all(seats_offered("maths", 1), student_enrolled("maths", "ada"))
+///               .when(enrol("maths", "bob"), from_tags<Seats>("course:maths"),
+///                     from_tags<Courses>("student:bob"))
+///               .then_rejected("the course is full"));
+class world
+{
+public:
+    world();
+    explicit world(event_store store);
+
+    /// Adds events of one stream; the topic is made.
+    template <class... Es>
+    world& in(const stream_id& stream, const event<Es>&... happened)
+    {
+        detail::record_in(store_, stream, {happened...});
+        return *this;
+    }
+
+    /// `decide` takes the states in the order of the sources.
+    template <class Decide, foldable... States>
+    decided when(const Decide& decide, const source<States>&... sources) const
+    {
+        any_decision got;
+        decider      by{store_, "spec"};
+        // What it decides is told, and not recorded: the next when() is of the same world.
+        (void)by.execute(
+            "decision",
+            [&](const States&... states) {
+                auto d = decide(states...);
+                got    = decltype(d){d}.release();
+                return decltype(d){};
+            },
+            sources...);
+        return decided{std::move(got)};
+    }
+
+private:
+    event_store store_;
+};
+
+/// A world in which these happened, one after the other, in one stream.
+template <class... Es>
+world given_all(const event<Es>&... happened)
+{
+    world w;
+    if constexpr (sizeof...(Es) > 0) w.in({"spec", "given"}, happened...);
+    return w;
 }
 
 }  // namespace cairn::testing

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "account.hpp"
+#include "ledger.capnp.h"
+
+#include <cairn/framework/property.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <ostream>
+
+using namespace bank;
+using namespace cairn;
+using namespace cairn::testing;
+
+namespace {
+
+/// Forgets to look at the balance when two withdrawals follow each other.
+struct Careless : aggregate<Deposited, Withdrawn>
+{
+    std::int64_t cents = 0;
+    bool         just  = false;
+
+    decision decide(const Deposit& c) const { return deposited(c.cents); }
+    decision decide(const Withdraw& c) const
+    {
+        if (!just && static_cast<std::int64_t>(c.cents) > cents) return reject("too much");
+        return withdrawn(c.cents);
+    }
+    void apply(Deposited::Reader e)
+    {
+        cents += static_cast<std::int64_t>(e.getCents());
+        just = false;
+    }
+    void apply(Withdrawn::Reader e)
+    {
+        cents -= static_cast<std::int64_t>(e.getCents());
+        just = true;
+    }
+};
+
+/// Its snapshots lose all but the last digit.
+struct Lossy : aggregate<Deposited>
+{
+    using snapshot = ledger::Balance;
+    std::int64_t cents = 0;
+    decision     decide(const Deposit& c) const { return deposited(c.cents); }
+    void apply(Deposited::Reader e) { cents += static_cast<std::int64_t>(e.getCents()); }
+    void save(ledger::Balance::Builder to) const { to.setCents(cents); }
+    void restore(ledger::Balance::Reader from) { cents = from.getCents() % 10; }
+};
+
+Deposit  some_deposit(random_source& r) { return {static_cast<std::uint64_t>(r.between(1, 9))}; }
+Withdraw some_withdrawal(random_source& r) { return {static_cast<std::uint64_t>(r.between(1, 9))}; }
+
+}  // namespace
+
+TEST_CASE("an aggregate that keeps its invariants passes, whatever commands come")
+{
+    CHECK(property<Account>()
+              .command(some_deposit)
+              .command(some_withdrawal)
+              .command([](random_source&) { return Settle{}; })
+              .invariant("it is never overdrawn",
+                         [](const Account& a) { return a.cents < 1'000'000; })
+              .runs(200)
+              .holds());
+}
+
+TEST_CASE("a broken invariant is told with the shortest commands that break it, and their seed")
+{
+    const auto v = property<Careless>()
+                       .command(some_deposit)
+                       .command(some_withdrawal)
+                       .invariant("it is never overdrawn",
+                                  [](const Careless& a) { return a.cents >= 0; })
+                       .seed(7)
+                       .holds();
+    INFO(v.what);
+    REQUIRE_FALSE(v);
+    CHECK_THAT(v.what, Catch::StartsWith("it does not hold that it is never overdrawn, after 3 "
+                                         "commands (of a sequence of ") &&
+                           Catch::Contains("CAIRN_SEED=") && Catch::Contains("  Deposit\n") &&
+                           Catch::Contains("      Withdrawn {\"cents\":\""));
+    // The same seed makes the same.
+    CHECK(property<Careless>()
+              .command(some_deposit)
+              .command(some_withdrawal)
+              .invariant("it is never overdrawn", [](const Careless& a) { return a.cents >= 0; })
+              .seed(7)
+              .holds()
+              .what == v.what);
+}
+
+TEST_CASE("decide() and apply() that throw are found without being asked for")
+{
+    CHECK_THAT(property<Account>().command([](random_source&) { return Blunder{}; }).holds().what,
+               Catch::StartsWith("decide() threw: a bug, after 1 command (of a sequence of 1; "));
+    CHECK_THAT(property<Account>()
+                   .command([](random_source& r) {
+                       return Deposit{r.one_in(50) ? Account::unlucky : 1};
+                   })
+                   .holds()
+                   .what,
+               Catch::StartsWith("apply(Deposited) threw: a bug in apply(), after 1 command"));
+}
+
+TEST_CASE("a snapshot that loses something is found without being asked for")
+{
+    const auto v = property<Lossy>().command(some_deposit).holds();
+    CHECK_THAT(v.what, Catch::StartsWith("a snapshot that was restored and saved again is another"));
+}
+
+TEST_CASE("a property without commands proves nothing, and says so")
+{
+    CHECK_FALSE(property<Account>().holds());
+}
+
+TEST_CASE("random numbers are of the whole range, and words are words")
+{
+    random_source r{1};
+    bool          least = false, most = false;
+    for (int i = 0; i < 1000; ++i) {
+        const auto n = r.between(-2, 2);
+        REQUIRE(n >= -2);
+        REQUIRE(n <= 2);
+        least |= n == -2;
+        most |= n == 2;
+        const auto w = r.word(3);
+        REQUIRE(w.size() >= 1);
+        REQUIRE(w.size() <= 3);
+        const auto any = r.any_of({4, 5});
+        REQUIRE((any == 4 || any == 5));
+    }
+    CHECK(least);
+    CHECK(most);
+    CHECK(r.between(INT64_MIN, INT64_MAX) != r.between(INT64_MIN, INT64_MAX));
+    CHECK(r.between(3, 3) == 3);
+}
