@@ -45,6 +45,8 @@ std::string_view name(errc code) noexcept
         return "unknown_command";
     case errc::missing_keys:
         return "missing_keys";
+    case errc::incompatible_schema:
+        return "incompatible_schema";
     case errc::wrong_expected_version:
         return "wrong_expected_version";
     case errc::boundary_crossed:

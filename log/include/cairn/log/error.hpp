@@ -29,6 +29,7 @@ enum class errc : int
     internal_topic        = 116,
     illegal_stream_id     = 117,
     illegal_schema        = 118,
+    incompatible_schema   = 119,
     missing_keys          = 120,
     unknown_command       = 121,
 
