@@ -210,6 +210,7 @@ int consume(const consume_options& o, session& s)
 
     const auto log   = o.group ? s.open_to_write(o) : s.open_to_read(o);
     const auto parts = partitions_of(log, o);
+    printer.use(schemas_of(log, s));
 
     std::optional<group_cursor> group;
     if (o.group) group.emplace(log, *o.group);

@@ -3,6 +3,7 @@
 
 #include "text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -121,11 +122,63 @@ json_writer& json_writer::null()
     return *this;
 }
 
+json_writer& json_writer::raw(std::string_view json)
+{
+    comma();
+    to_ += json;
+    return *this;
+}
+
 json_writer& json_writer::bytes(std::string_view key, const std::optional<std::string_view>& bytes)
 {
     if (!bytes) return name(key).null();
     if (is_utf8(*bytes)) return field(key, *bytes);
     return field(std::string{key} + "_base64", base64(*bytes));
+}
+
+namespace {
+
+/// Where the value at the front ends.
+std::size_t value_length(std::string_view json)
+{
+    std::size_t depth = 0;
+    for (std::size_t at = 0; at < json.size(); ++at) {
+        const char c = json[at];
+        if (c == '"')
+            for (++at; at < json.size() && json[at] != '"'; ++at)
+                if (json[at] == '\\') ++at;
+        if (depth == 0 && (c == ',' || c == '}' || c == ']')) return at;
+        if (c == '{' || c == '[') ++depth;
+        if (c == '}' || c == ']') --depth;
+        if (depth == 0 && (c == '}' || c == ']' || c == '"')) return at + 1;
+    }
+    return json.size();
+}
+
+void append_members(std::string_view json, const std::string& before,
+                    std::vector<std::pair<std::string, std::string>>& to)
+{
+    for (json.remove_prefix(1); json.starts_with('"');) {
+        const auto quoted = value_length(json);
+        const auto name   = before + std::string{json.substr(1, quoted - 2)};
+        json.remove_prefix(std::min(json.size(), quoted + 1));  // and the colon
+        const auto value = json.substr(0, value_length(json));
+        if (value.starts_with("{\""))
+            append_members(value, name + '.', to);
+        else
+            to.emplace_back(name, value);
+        json.remove_prefix(value.size());
+        if (json.starts_with(',')) json.remove_prefix(1);
+    }
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> members_of(std::string_view json)
+{
+    std::vector<std::pair<std::string, std::string>> all;
+    if (json.starts_with('{')) append_members(json, "", all);
+    return all;
 }
 
 }  // namespace cairn::cli

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace cairn::cli {
 
@@ -34,6 +36,8 @@ public:
     json_writer& value(double d);  ///< with what digits it needs; null where it is not a number
     json_writer& value(std::integral auto n) { return number(static_cast<std::int64_t>(n)); }
     json_writer& null();
+    /// What is JSON already.
+    json_writer& raw(std::string_view json);
 
     template <class T>
     json_writer& value(const std::optional<T>& v)
@@ -59,5 +63,9 @@ private:
     std::string& to_;
     bool         needs_comma_ = false;
 };
+
+/// The members of a JSON object, those of objects in it as "address.street"; the values as JSON.
+/// What is no object has none. REQUIRES: it is JSON, without spaces.
+std::vector<std::pair<std::string, std::string>> members_of(std::string_view json);
 
 }  // namespace cairn::cli

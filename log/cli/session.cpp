@@ -125,6 +125,8 @@ std::unique_ptr<command> make_tree()
     add_group(*root);
     add_stream(*root);
     add_query(*root);
+    add_trace(*root);
+    add_schema(*root);
     add_operating(*root);
     add_doctor(*root);
     add_bench(*root);

@@ -70,7 +70,10 @@ void add_produce(command& root);
 void add_consume(command& root);
 void add_group(command& root);
 void add_stream(command& root);
+void add_stream_diff(command& stream);
 void add_query(command& root);
+void add_trace(command& root);
+void add_schema(command& root);
 void add_operating(command& root);  // verify, clean, backup, stats
 void add_doctor(command& root);
 void add_bench(command& root);

@@ -26,37 +26,12 @@ struct stream_options : common_options
     std::string                 prefix;
     std::optional<std::int64_t> from;
     std::optional<std::int64_t> max;
+    std::optional<std::int64_t> at;
     bool                        backwards = false;
     std::vector<std::string>    types;
     std::vector<std::string>    tags;
     bool                        follow = false;
 };
-
-/// The type by which queries know the record.
-std::string type_of(const record_view& r)
-{
-    for (const auto name : {header_names::type, header_names::data_schema})
-        if (const auto value = r.headers.find(name)) return std::string{*value};
-    return "-";
-}
-
-/// A value as a person reads it: text as text, other bytes in hex.
-std::string shown(const std::optional<bytes_view>& value)
-{
-    if (!value) return "null";
-    if (is_utf8(*value)) return std::string{*value};
-    constexpr char        digits[] = "0123456789abcdef";
-    constexpr std::size_t most     = 64;
-
-    std::string text = "0x";
-    for (const char c : value->substr(0, most)) {
-        const auto byte = static_cast<unsigned char>(c);
-        text += digits[byte >> 4];
-        text += digits[byte & 15];
-    }
-    if (value->size() > most) text += "… (" + counted(value->size(), "byte") + ')';
-    return text;
-}
 
 bool is_table(const common_options& o)
 {
@@ -72,23 +47,33 @@ class record_list
 {
 public:
     record_list(const common_options& o, std::optional<std::int64_t> max, session& s,
-                std::vector<std::string> heading)
-        : heading_{std::move(heading)}, table_{heading_}, left_{max.value_or(-1)}, s_{s}
+                const commit_log& log, std::vector<std::string> heading)
+        : heading_{std::move(heading)},
+          table_{heading_},
+          left_{max.value_or(-1)},
+          s_{s},
+          schemas_{schemas_of(log, s)}
     {
         if (left_ < -1 || (max && *max < 0)) throw usage_error{"--max must not be negative"};
-        if (!is_table(o)) printer_.emplace(o.format);
+        if (is_table(o)) return;
+        printer_.emplace(o.format);
+        printer_->use(schemas_);
     }
 
+    /// Ends before a record of a later version.
+    void end_after(cairn::version v) { last_ = v; }
+
+    /// `row` makes the cells of a record, but for the last, which is its value.
     template <class Row>
     void print(record_range& range, Row&& row)
     {
         while (left_ != 0 && !session::interrupted()) {
             const auto* record = range.next();
-            if (!record) break;
+            if (!record || (last_ && record->version > *last_)) break;
             if (printer_)
                 printer_->print(s_.out(), *record);
             else
-                table_.row(row(*record));
+                add(row(*record), *record);
             if (left_ > 0) --left_;
             if (++rows_ % rows_at_once == 0) flush();
         }
@@ -98,6 +83,17 @@ public:
     bool is_done() const { return left_ == 0; }
 
 private:
+    void add(std::vector<std::string> cells, const record_view& record)
+    {
+        if (auto event = schemas_ ? schemas_->json(record) : std::nullopt) {
+            cells.push_back(std::move(*event));
+            table_.row_with_printable_end(std::move(cells));
+        } else {
+            cells.push_back(shown(record.value));
+            table_.row(std::move(cells));
+        }
+    }
+
     void flush()
     {
         if (!table_.empty()) {
@@ -107,19 +103,22 @@ private:
         s_.out().flush();
     }
 
-    std::vector<std::string>      heading_;
-    table                         table_;
-    std::int64_t                  left_;
-    session&                      s_;
-    std::optional<record_printer> printer_;
-    std::size_t                   rows_        = 0;
-    bool                          has_heading_ = false;
+    std::vector<std::string>       heading_;
+    table                          table_;
+    std::int64_t                   left_;
+    session&                       s_;
+    std::optional<schema_registry> schemas_;
+    std::optional<record_printer>  printer_;
+    std::optional<cairn::version>  last_;
+    std::size_t                    rows_        = 0;
+    bool                           has_heading_ = false;
 };
 
 // ---- stream ---------------------------------------------------------------------------------
 
 int show(const stream_options& o, session& s)
 {
+    if (o.at && *o.at < 0) throw usage_error{"--at: the first record has version 0"};
     const auto      log = s.open_to_read(o);
     const stream_id stream{o.topic, o.key};
     log.describe_topic(o.topic);  // an unknown topic is an error; an unknown key would be empty
@@ -129,22 +128,23 @@ int show(const stream_options& o, session& s)
                                             "'; 'cairn stream list " + o.topic +
                                             "' shows the keys"};
 
-    auto range = o.backwards ? (o.from ? log.read_stream_backwards(stream, cairn::version{*o.from})
+    // Backwards it begins with the newest that is asked for.
+    const auto newest = o.from && o.at ? std::optional{std::min(*o.from, *o.at)}
+                        : o.from       ? o.from
+                                       : o.at;
+    auto range = o.backwards ? (newest ? log.read_stream_backwards(stream, cairn::version{*newest})
                                        : log.read_stream_backwards(stream))
                              : log.read_stream(stream, cairn::version{o.from.value_or(0)});
     record_list records{
-        o, o.max, s, {"VERSION >", "OFFSET >", "POSITION >", "TIME", "TYPE", "VALUE"}};
+        o, o.max, s, log, {"VERSION >", "OFFSET >", "POSITION >", "TIME", "TYPE", "VALUE"}};
+    if (o.at) records.end_after(cairn::version{*o.at});
     if (is_table(o))
         s.out().write(bold(o.topic + '/' + printable(o.key), s.out().is_coloured()) + ": " +
                       counted(static_cast<std::uint64_t>(version.value), "record") +
                       ", partition " + std::to_string(log.partition_of(stream)) + "\n\n");
     records.print(range, [](const record_view& r) {
-        return std::vector{std::to_string(r.version.value),
-                           std::to_string(r.offset.value),
-                           std::to_string(r.position.value),
-                           as_iso_time(r.timestamp),
-                           type_of(r),
-                           shown(r.value)};
+        return std::vector{std::to_string(r.version.value), std::to_string(r.offset.value),
+                           std::to_string(r.position.value), as_iso_time(r.timestamp), type_of(r)};
     });
     return 0;
 }
@@ -239,15 +239,12 @@ int run_query(const stream_options& o, session& s)
     auto        range = o.backwards ? (o.from ? log.read_query_backwards(asked, position{*o.from})
                                               : log.read_query_backwards(asked))
                                     : log.read_query(asked, position{o.from.value_or(0)});
-    record_list records{o, o.max, s, {"POSITION >", "WHERE", "TIME", "TYPE", "KEY", "VALUE"}};
+    record_list records{o, o.max, s, log, {"POSITION >", "WHERE", "TIME", "TYPE", "KEY", "VALUE"}};
     const auto  row = [](const record_view& r) {
         return std::vector{std::to_string(r.position.value),
                            (r.from ? r.from->topic + '-' + std::to_string(r.from->partition) : "") +
                                '@' + std::to_string(r.offset.value),
-                           as_iso_time(r.timestamp),
-                           type_of(r),
-                           shown(r.key),
-                           shown(r.value)};
+                           as_iso_time(r.timestamp), type_of(r), shown(r.key)};
     };
     records.print(range, row);
     while (o.follow && !records.is_done() && !session::interrupted())
@@ -301,14 +298,21 @@ void add_stream(command& root)
         auto& c = stream.add("show", "Show the records of a stream");
         c.argument("TOPIC", o->topic, "The topic.").completes = completion::topic;
         c.argument("KEY", o->key, "The key. One that begins with a dash comes after --.");
+        c.text(
+            "Of an event whose schema is registered ('cairn schema list') the value is what it "
+            "says, as JSON.");
         c.value("--from", "VERSION", o->from, "Begin with that version.");
+        c.value("--at", "VERSION", o->at,
+                "The stream as it was then: up to the record of that version.");
         add_list_options(c, *o);
         c.json("one object per record", record_fields());
         c.shows("cairn stream show orders o-1", "Everything that happened to o-1.");
         c.shows("cairn stream show orders o-1 --backwards --max 1", "Only the newest.");
+        c.shows("cairn stream show orders o-1 --at 3", "As it was when version 3 was recorded.");
         c.shows("cairn stream show orders o-1 --format json", "As JSON.");
         c.does([o](session& s) { return show(*o, s); });
     }
+    add_stream_diff(stream);
 }
 
 void add_query(command& root)

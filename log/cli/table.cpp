@@ -29,9 +29,19 @@ table::table(std::vector<std::string> heading) : heading_{std::move(heading)}
 
 void table::row(std::vector<std::string> cells)
 {
+    add(std::move(cells), false);
+}
+
+void table::row_with_printable_end(std::vector<std::string> cells)
+{
+    add(std::move(cells), true);
+}
+
+void table::add(std::vector<std::string> cells, bool end_is_printable)
+{
     cells.resize(heading_.size());
     for (auto& cell : cells) {
-        cell = printable(cell);
+        if (!end_is_printable || &cell != &cells.back()) cell = printable(cell);
         // The last column may be as wide as it likes; another would push all that follows away.
         if (&cell != &cells.back()) cell = cut(cell, inner_columns_max);
     }

@@ -24,6 +24,8 @@ public:
     explicit table(std::vector<std::string> heading);
 
     void row(std::vector<std::string> cells);
+    /// As row(); the last cell is printable as it is, such as JSON that was made here.
+    void row_with_printable_end(std::vector<std::string> cells);
     bool empty() const noexcept { return rows_.empty(); }
 
     /// On a terminal, the last column is cut where the line would be longer than it is wide.
@@ -31,6 +33,8 @@ public:
     void print(output& out, bool with_heading) const;
 
 private:
+    void add(std::vector<std::string> cells, bool end_is_printable);
+
     std::vector<std::string>              heading_;
     std::vector<bool>                     to_the_right_;
     std::vector<std::vector<std::string>> rows_;

@@ -14,7 +14,8 @@ import tempfile
 import time
 import unittest
 
-CAIRN = None  # the program; set in main
+CAIRN = None     # the program; set in main
+SHOP_LOG = None  # makes a log with events
 SLOW = 60     # seconds; under a sanitizer things take their time
 
 
@@ -549,6 +550,215 @@ class Program(unittest.TestCase):
                          ["POSITION", "WHERE", "TIME", "TYPE", "KEY", "VALUE"])
         self.fails("usage", "query")
 
+    # ---- events and their schemas ------------------------------------------------------------
+
+    placed = {"customer": 'Ada "Countess"', "cents": 1999,
+              "address": {"street": "Main", "number": 0}}
+
+    def shop(self):
+        """A log with events; see shop_log.cpp."""
+        subprocess.run([SHOP_LOG, self.data], check=True, timeout=SLOW)
+
+    def write(self, name, text):
+        path = pathlib.Path(self.scratch.name) / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def position_of(self, topic, number):
+        return self.cairn("consume", topic, "--format", "json").json[number]["position"]
+
+    def test_consume_prints_events_as_what_they_say(self):
+        self.shop()
+        shown = self.cairn("consume", "orders")
+        self.assertEqual(shown.lines, [
+            r'OrderPlaced {"customer":"Ada \"Countess\"","cents":1999,'
+            r'"address":{"street":"Main","number":0}}',
+            'PriceChanged {"cents":2499,"note":"a lamp more"}',
+            "by hand"])
+        rows = self.cairn("consume", "orders", "--format", "json").json
+        self.assertEqual([r["value"] for r in rows],
+                         [self.placed, {"cents": 2499, "note": "a lamp more"}, "by hand"])
+        # A pattern's %s is the bytes as ever.
+        raw = self.cairn("consume", "orders", "-n", 1, "-f", "%s").raw
+        self.assertEqual((len(raw) % 8, raw[:4]), (0, bytes(4)))
+        # Of a type that is not registered, too.
+        paid = self.cairn("consume", "payments", "--format", "json").json[1]
+        self.assertNotIsInstance(paid.get("value"), dict)
+
+    def test_stream_show_and_query_print_events_as_what_they_say(self):
+        self.shop()
+        shown = self.cairn("stream", "show", "orders", "o-1")
+        self.assertEqual(len(shown.lines), 6)
+        self.assertTrue(shown.lines[3].endswith(
+            r'OrderPlaced   {"customer":"Ada \"Countess\"","cents":1999,'
+            r'"address":{"street":"Main","number":0}}'), shown.lines[3])
+        self.assertTrue(shown.lines[5].endswith("by hand"), shown.lines[5])
+        rows = self.cairn("stream", "show", "orders", "o-1", "--format", "json").json
+        self.assertEqual(rows[0]["value"], self.placed)
+        self.assertIn('{"order":"o-1","cents":1999}',
+                      self.cairn("query", "--type", "PaymentRequested").out)
+
+    def test_a_stream_is_shown_as_it_was(self):
+        self.shop()
+        at = lambda *words: [r["version"] for r in self.cairn(
+            "stream", "show", "orders", "o-1", "--format", "json", *words).json]
+        self.assertEqual(at("--at", 0), [0])
+        self.assertEqual(at("--at", 1), [0, 1])
+        self.assertEqual(at("--at", 9), [0, 1, 2])
+        self.assertEqual(at("--at", 1, "--from", 1), [1])
+        self.assertEqual(at("--at", 1, "--backwards"), [1, 0])
+        self.assertEqual(at("--at", 1, "--backwards", "--from", 0), [0])
+        self.assertEqual(at("--at", 1, "--backwards", "--from", 2), [1, 0])
+        self.fails("usage", "stream", "show", "orders", "o-1", "--at=-1")
+
+    def test_a_stream_is_compared_with_itself_earlier(self):
+        self.shop()
+        diff = ["stream", "diff", "orders", "o-1"]
+        shown = self.cairn(*diff, 0, 1)
+        self.assertEqual(shown.lines[0], "orders/o-1: from version 0 to 1")
+        self.assertTrue(shown.lines[3].endswith('{"cents":2499,"note":"a lamp more"}'))
+        self.assertEqual([line.split() for line in shown.lines[5:]], [
+            ["FIELD", "AT", "0", "AT", "1", "SAID", "BY"],
+            ["customer", r'"Ada', r'\\"Countess\\""', r'"Ada', r'\\"Countess\\""', "OrderPlaced@0"],
+            ["~", "cents", "1999", "2499", "PriceChanged@1"],
+            ["address.street", '"Main"', '"Main"', "OrderPlaced@0"],
+            ["address.number", "0", "0", "OrderPlaced@0"],
+            ["+", "note", '"a', "lamp", 'more"', "PriceChanged@1"]])
+        rows = {r["field"]: r for r in self.cairn(*diff, 0, 1, "--format", "json").json}
+        self.assertEqual(rows["cents"], {"field": "cents", "changed": True, "from": 1999,
+                                         "to": 2499, "said_by": "PriceChanged", "version": 1})
+        self.assertEqual((rows["note"]["from"], rows["note"]["to"]), (None, "a lamp more"))
+        self.assertFalse(rows["customer"]["changed"])
+        self.assertIn("1 record of it is no event", self.cairn(*diff, 0, 2).err)
+        self.fails("usage", *diff, 1, 0)
+        self.fails("usage", *diff, 0, 3)
+        self.fails("usage", *diff, "a", "b")
+        self.fails("unknown_stream", "stream", "diff", "orders", "o-9", 0, 1)
+
+    def test_causes_and_effects_are_traced(self):
+        self.shop()
+        requested = self.position_of("payments", 0)
+        shown = self.cairn("trace", requested)
+        self.assertEqual([line.split()[:1] for line in shown.lines[1:]],
+                         [[str(requested - 1)], ["*"], [str(requested + 2)]])
+        self.assertIn("orders/o-1@0", shown.lines[1])
+        self.assertIn("└ payments/p-1@0", shown.lines[2])
+        self.assertIn("  └ payments/p-1@1", shown.lines[3])
+        self.assertIn("cmd-7, is no record of this log", shown.err)
+        rows = self.cairn("trace", requested, "--format", "json").json
+        self.assertEqual([(r["id"], r["depth"], r["cause"]) for r in rows],
+                         [("orders/o-1@0", -1, "cmd-7"),
+                          ("payments/p-1@0", 0, "orders/o-1@0"),
+                          ("payments/p-1@1", 1, "payments/p-1@0")])
+        self.assertEqual(rows[0]["value"], self.placed)
+
+        first = self.cairn("trace", requested - 1, "--format", "json").json
+        self.assertEqual([r["depth"] for r in first], [0, 1, 2])
+        bounded = self.cairn("trace", requested - 1, "--max", 1)
+        self.assertEqual(len(bounded.lines), 3)
+        self.assertIn("more effects than 1", bounded.err)
+        bounded = self.cairn("trace", requested - 1, "--scan-max", 2)
+        self.assertEqual(len(bounded.lines), 3)
+        self.assertIn("ended after 2 records", bounded.err)
+
+        alone = self.cairn("trace", self.position_of("orders", 2))
+        self.assertEqual(len(alone.lines), 2)
+        self.assertIn("orders/o-1@2", alone.lines[1])
+        self.assertIn("nothing in the log is known to have caused it", alone.err)
+        self.fails("unknown_position", "trace", 1000)
+        self.fails("usage", "trace", "here")
+        self.fails("usage", "trace", "--", "-1")
+        self.fails("usage", "trace", 1, "--max=-1")
+        self.fails("usage", "trace", 1, "--scan-max=-1")
+
+    def test_a_circle_of_causes_ends(self):
+        self.cairn("topic", "create", "t")
+        for key, cause in (("a", "t/b@0"), ("b", "t/a@0")):
+            self.cairn("produce", "t", "--key", key, "--header", f"ce_causationid={cause}",
+                       "--header", f"ce_id=t/{key}@0", stdin="x\n")
+        rows = self.cairn("trace", self.position_of("t", 1), "--format", "json").json
+        self.assertEqual([(r["id"], r["depth"]) for r in rows], [("t/a@0", -1), ("t/b@0", 0)])
+
+    def test_schemas_are_listed_and_shown(self):
+        self.shop()
+        listed = self.cairn("schema", "list")
+        self.assertEqual(listed.lines[0].split(),
+                         ["TYPE", "ID", "FIELDS", "SINCE", "UPDATED", "POSITION", "FILE"])
+        self.assertEqual([line.split()[0] for line in listed.lines[1:]],
+                         ["OrderPlaced", "PaymentRequested", "PriceChanged"])
+        rows = self.cairn("schema", "list", "--format", "json").json
+        self.assertEqual((rows[0]["type"], rows[0]["id"], rows[0]["fields"], rows[0]["file"]),
+                         ("OrderPlaced", "capnp:a1b2c3d4e5f60718",
+                          ["customer", "cents", "address"], "shop.capnp"))
+        text = """struct OrderPlaced @0xa1b2c3d4e5f60718 {
+    customer @0 :Text $Cairn.tag("customer");
+    cents @1 :UInt32;
+    address :group {
+        street @2 :Text;
+        number @3 :UInt16;
+    }
+}
+"""
+        for name in ("OrderPlaced", "capnp:a1b2c3d4e5f60718", "0xa1b2c3d4e5f60718"):
+            self.assertTrue(self.cairn("schema", "show", name).out.endswith("\n\n" + text))
+        (row,) = self.cairn("schema", "show", "OrderPlaced", "--format", "json").json
+        self.assertEqual(row["text"], text)
+        self.fails("unknown_schema", "schema", "show", "Paid")
+        self.cairn("topic", "create", "t", "--data", self.data + "2")
+        self.assertIn("no types of events are registered",
+                      self.cairn("schema", "list", "--data", self.data + "2").err)
+
+    old = """@0x9c1d7e5a3b2f4860;
+using Cairn = import "/cairn/event.capnp";
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("shop");
+struct OrderPlaced @0xa1b2c3d4e5f60718 {
+    customer @0 :Text $Cairn.tag("customer");
+    cents    @1 :UInt32;
+    address  :group { street @2 :Text; number @3 :UInt16; }
+}
+struct PriceChanged { cents @0 :UInt32; note @1 :Text; }
+"""
+
+    def test_a_changed_schema_is_checked_against_the_old_file(self):
+        old = self.write("old.capnp", self.old)
+        self.assertIn("2 types compared", self.cairn("schema", "check", old, old).err)
+        more = self.write("more.capnp", self.old.replace("note @1 :Text;", "note @1 :Text; by @2 :Text;"))
+        self.assertEqual([line.split(None, 1) for line in
+                          self.cairn("schema", "check", old, more).lines[1:]],
+                         [["PriceChanged.by", "is new, @2 :Text"]])
+        bad = self.write("bad.capnp", self.old.replace("cents    @1 :UInt32", "cents @1 :Float32")
+                         .replace("struct PriceChanged", "struct PriceSet"))
+        ended = self.fails("incompatible_schema", "schema", "check", old, bad)
+        self.assertEqual([line.split(None, 2) for line in ended.lines[1:]],
+                         [["!", "OrderPlaced.cents", "was UInt32 and is Float32"],
+                          ["!", "PriceChanged", "is gone: its events can be read no more"]])
+        rows = self.run_cairn("schema", "check", old, bad, "--format", "json").json
+        self.assertEqual(rows[0], {"breaking": True, "change": "type_changed", "type": "OrderPlaced",
+                                   "field": "cents", "text": "was UInt32 and is Float32"})
+
+    def test_a_changed_schema_is_checked_against_the_log(self):
+        self.shop()
+        same = self.write("shop.capnp", self.old)
+        self.assertIn("2 types compared", self.cairn("schema", "check", same).err)
+        bad = self.write("bad.capnp", self.old.replace("number @3 :UInt16;", ""))
+        ended = self.fails("incompatible_schema", "schema", "check", bad, "--data", self.data)
+        self.assertIn("OrderPlaced.address.number  was @3 and is gone", ended.out)
+
+    def test_schema_files_that_do_not_read(self):
+        broken = self.write("broken.capnp", "@0x9c1d7e5a3b2f4860;\nstruct A { a @0 :Nothing; }\n")
+        self.assertIn("broken.capnp:2: ", self.fails("input_failed", "schema", "check", broken, broken).err)
+        self.fails("input_failed", "schema", "check", "none.capnp", broken)
+        os.mkdir(os.path.join(self.scratch.name, "common"))
+        self.write("common/money.capnp", "@0x9c1d7e5a3b2f4861;\nstruct Money { cents @0 :UInt32; }\n")
+        user = self.write("user.capnp", '@0x9c1d7e5a3b2f4862;\nusing M = import "/money.capnp";\n'
+                                        "struct A { a @0 :M.Money; }\n")
+        self.fails("input_failed", "schema", "check", user, user)
+        self.cairn("schema", "check", user, user, "-I", os.path.join(self.scratch.name, "common"))
+        self.fails("input_failed", "schema", "check", user, user, "-I", "no-such-folder")
+        self.fails("usage", "schema", "check")
+        self.fails("usage", "schema", "check", user, user, "--data", self.data)
+
     # ---- operating ---------------------------------------------------------------------------
 
     def test_verify_finds_nothing_or_says_where(self):
@@ -744,11 +954,12 @@ class Program(unittest.TestCase):
 
 
 def main():
-    global CAIRN
+    global CAIRN, SHOP_LOG
     options = argparse.ArgumentParser()
     options.add_argument("--cairn", required=True)
+    options.add_argument("--shop-log", required=True)
     options, rest = options.parse_known_args()
-    CAIRN = os.path.abspath(options.cairn)
+    CAIRN, SHOP_LOG = os.path.abspath(options.cairn), os.path.abspath(options.shop_log)
     unittest.main(argv=[sys.argv[0], *rest])
 
 

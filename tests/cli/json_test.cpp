@@ -45,3 +45,13 @@ TEST_CASE("bytes that are not UTF-8 are Base64, under another name")
     json.end_object();
     CHECK(text == R"({"key":"text","value_base64":"/w==","none":null})");
 }
+
+TEST_CASE("the members of an object, and of those in it, are found by name")
+{
+    using members = std::vector<std::pair<std::string, std::string>>;
+    CHECK(cairn::cli::members_of(R"({"a":1,"b":{"c":"x,}\"","d":[1,{"e":2}]},"f":{},"g":null})") ==
+          members{{"a", "1"}, {"b.c", R"("x,}\"")"}, {"b.d", R"([1,{"e":2}])"}, {"f", "{}"},
+                  {"g", "null"}});
+    CHECK(cairn::cli::members_of("{}").empty());
+    CHECK(cairn::cli::members_of("[1]").empty());
+}

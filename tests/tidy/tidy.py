@@ -21,7 +21,11 @@ ROOMS = {
     "kafka": ("log/kafka", set()),
     "broker": ("log/broker", {"log", "kafka"}),
     "client": ("log/client", {"kafka"}),
-    "cli": ("log/cli", {"log", "kafka", "broker", "client"}),
+    # The program sees all rooms; no room sees the program.
+    "cli": (
+        "log/cli",
+        {"log", "kafka", "broker", "client", "projections", "framework"},
+    ),
     "projections": ("projections", {"log"}),
     "framework": ("framework", {"log", "projections"}),
     "service": (
