@@ -15,6 +15,7 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(cairn_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/cairn")
+set(cairn_schema_dir "${CMAKE_INSTALL_DATADIR}/cairn/schema")
 
 macro(cairn_add_room room)  # a macro, so that what the packages define is seen by the caller
     cmake_parse_arguments(room "" "" "ROOMS;PACKAGES" ${ARGN})
@@ -83,14 +84,15 @@ function(cairn_install_package)
     set(package "${PROJECT_BINARY_DIR}/package")
     configure_package_config_file(
         "${PROJECT_SOURCE_DIR}/cmake/cairnConfig.cmake.in" "${package}/cairnConfig.cmake"
-        INSTALL_DESTINATION ${cairn_package_dir})
+        INSTALL_DESTINATION ${cairn_package_dir} PATH_VARS cairn_schema_dir)
     write_basic_package_version_file("${package}/cairnConfigVersion.cmake"
         COMPATIBILITY SameMinorVersion)
     file(GLOB finders "${PROJECT_SOURCE_DIR}/cmake/Find*.cmake")
     install(
         FILES
             "${package}/cairnConfig.cmake" "${package}/cairnConfigVersion.cmake"
-            "${PROJECT_SOURCE_DIR}/cmake/CairnFindLibrary.cmake" ${finders}
+            "${PROJECT_SOURCE_DIR}/cmake/CairnFindLibrary.cmake"
+            "${PROJECT_SOURCE_DIR}/cmake/CairnEvents.cmake" ${finders}
         DESTINATION ${cairn_package_dir})
     install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endfunction()

@@ -17,6 +17,7 @@ run(${CMAKE_COMMAND} -G Ninja -S "${consumer}" -B "${WORK_DIR}/build"
     -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${CXX} -D CMAKE_CXX_FLAGS=${CXX_FLAGS})
 run(${CMAKE_COMMAND} --build "${WORK_DIR}/build")
 run("${WORK_DIR}/build/consumer" "${WORK_DIR}/data-cmake")
+run("${WORK_DIR}/build/events")
 
 # By pkg-config.
 set(ENV{PKG_CONFIG_PATH} "${prefix}/${LIBDIR}/pkgconfig")
