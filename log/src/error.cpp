@@ -65,6 +65,10 @@ std::string_view name(errc code) noexcept
         return "command_rejected";
     case errc::conflict:
         return "conflict";
+    case errc::process_failed:
+        return "process_failed";
+    case errc::delivery_failed:
+        return "delivery_failed";
     case errc::corrupt_batch:
         return "corrupt_batch";
     case errc::bad_magic:

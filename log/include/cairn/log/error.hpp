@@ -43,6 +43,8 @@ enum class errc : int
     command_reused         = 206,
     command_rejected       = 207,
     conflict               = 208,
+    process_failed         = 210,
+    delivery_failed        = 211,
 
     // Bytes are not what they should be.
     corrupt_batch     = 300,

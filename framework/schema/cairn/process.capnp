@@ -1,0 +1,25 @@
+@0xb1f7c04d9e3a5286;
+
+# What process managers record beside their own events, in internal topics.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("cairn::schema");
+
+struct ProcessCheckpoint @0xa3d5e8f01c6b4792 {
+    # In __processes, by the process manager's topic: how far it has come.
+
+    next       @0 :Int64;
+    # The position that is handled next.
+
+    generation @1 :Int64;
+    # Of its runner: one that begins raises it, and so the one before it stops.
+}
+
+struct TimerSet @0xd94b60e7f2a8c315 {
+    # In __timers, by "topic/process/name"; a tombstone where it has gone off or was cancelled.
+
+    topic   @0 :Text;
+    process @1 :Text;
+    name    @2 :Text;
+    dueMs   @3 :Int64;
+}
