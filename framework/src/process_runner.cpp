@@ -19,6 +19,7 @@
 #include <cairn/framework/process_runner.hpp>
 
 #include "background.hpp"
+#include "checkpoint.hpp"
 #include "instance.hpp"
 #include "process_timers.hpp"
 
@@ -99,13 +100,6 @@ struct consequences
     }
 };
 
-[[noreturn]] void throw_fenced(const std::string& topic)
-{
-    throw error{errc::fenced_generation,
-                "another runner of the process manager " + topic +
-                    " has begun after this one, which is over: run one of them only"};
-}
-
 }  // namespace
 
 std::string short_name_of(const std::type_info& type)
@@ -130,12 +124,11 @@ struct process_core::impl
           type{std::move(p)},
           options{std::move(o)},
           targets{std::move(to)},
-          checkpoints{checkpoints_topic, topic}
+          progress{core, {checkpoints_topic, topic}, "runner of the process manager " + topic}
     {
         (void)log.describe_topic(topic);  // throws where there is none
         for (const auto schema : type.schemas) (void)core.codec_of(schema);
         for (const auto schema : type.state.schemas) (void)core.codec_of(schema);
-        log.ensure_topic(checkpoints_topic, 1, compacted());
         log.ensure_topic(timers_topic, 1, compacted());
         heard.items.push_back({core.query_types(type.schemas), {}});
     }
@@ -145,46 +138,28 @@ struct process_core::impl
 
     void claim()
     {
-        for (int attempt = 1;; ++attempt) {
-            checkpoint_version  = log.stream_version(checkpoints);
-            auto         begin  = options.from;
-            std::int64_t before = 0;
-            auto         newest = log.read_stream_backwards(checkpoints);
-            if (const auto* r = newest.next(); r && r->value) {
-                message    opened{*r->value};
-                const auto c = opened.opened().getRoot<schema::ProcessCheckpoint>();
+        auto begin = options.from;
+        progress.claim([&](capnp::MessageReader* newest) {
+            if (newest) {
+                const auto c = newest->getRoot<schema::ProcessCheckpoint>();
                 begin        = position{c.getNext()};
-                before       = c.getGeneration();
+                generation   = c.getGeneration();
             }
-            generation = before + 1;
-            append_request request;
-            add_checkpoint(request, begin);
-            if (log.try_append(request)) {
-                checkpoint_version = checkpoint_version.next();
-                const std::lock_guard lock{mutex};
-                next = read_to = begin;
-                timers.fold(core, topic);
-                break;
-            }
-            if (attempt >= options.attempts_max) throw_conflict(checkpoints, attempt);
-        }
+            ++generation;
+            return checkpoint_at(begin);
+        });
+        const std::lock_guard lock{mutex};
+        next = read_to = begin;
+        timers.fold(core, topic);
         claimed = true;
     }
 
-    void add_checkpoint(append_request& to, position at)
+    event<schema::ProcessCheckpoint> checkpoint_at(position at) const
     {
-        const event<schema::ProcessCheckpoint> checkpoint{[&](auto c) {
+        return event<schema::ProcessCheckpoint>{[&](auto c) {
             c.setNext(at.value);
             c.setGeneration(generation);
         }};
-        to.records.push_back(
-            {checkpoints.topic, core.record_of(checkpoint, checkpoints, checkpoint_version, {})});
-        to.expect.push_back({checkpoints, expected_version::exactly(checkpoint_version)});
-    }
-
-    void check_claim() const
-    {
-        if (log.stream_version(checkpoints) != checkpoint_version) throw_fenced(topic);
     }
 
     // ---- Going through the log. ----------------------------------------------------------
@@ -195,7 +170,7 @@ struct process_core::impl
         const std::lock_guard turn{turns};
         try {
             if (!claimed) claim();
-            check_claim();
+            progress.check();
             {
                 const std::lock_guard lock{mutex};
                 failure = nullptr;
@@ -428,7 +403,7 @@ struct process_core::impl
                             "it came to more than " + std::to_string(options.commands_max) +
                                 " commands: does one refusal lead to the next?"};
             step_now(process_step::sending);
-            check_claim();
+            progress.check();
             const auto answer = send(input, command, what.sent++);
             if (answer) continue;
             ++what.refused;
@@ -500,12 +475,13 @@ struct process_core::impl
             append_request request;
             request.command_id     = command_id_of(input);
             const auto timers_from = add_records(request, input, what);
-            add_checkpoint(request, input.next);
+            progress.add_to(request, checkpoint_at(input.next));
             step_now(process_step::recording);
             const auto result = log.try_append(request);
             if (result) {
                 if (result->repeated) {
-                    // It was recorded, and the checkpoint lost: somebody has deleted its topic.
+                    progress.check();
+                    // So somebody has deleted the topic of the checkpoints.
                     const std::lock_guard lock{mutex};
                     what.processes.clear();
                     timers.fold(core, topic);
@@ -515,10 +491,10 @@ struct process_core::impl
                 keep(input, what, result->first + static_cast<std::int64_t>(timers_from));
                 return true;
             }
-            if (result.error().code != errc::wrong_expected_version || !result.error().stream)
-                throw append_refused{result.error()};
-            const auto& moved = *result.error().stream;
-            if (moved == checkpoints) throw_fenced(topic);
+            const auto why = result.error();
+            if (why.code != errc::wrong_expected_version || !why.stream) throw append_refused{why};
+            const auto& moved = *why.stream;
+            if (moved == progress.stream()) progress.throw_fenced();
             if (moved.topic == topic) return false;
             // A message's number in its stream was taken: it gets the next.
         }
@@ -583,9 +559,9 @@ struct process_core::impl
                 ++timer_at;
             }
         }
-        checkpoint_version = checkpoint_version.next();
-        unrecorded         = 0;
-        next               = input.next;
+        progress.written();
+        unrecorded = 0;
+        next       = input.next;
         counts.posted += what.posted.size();
     }
 
@@ -613,10 +589,10 @@ struct process_core::impl
             if (known.size() < processes_cached) known[id] = std::move(process.body);
         if (++unrecorded >= unrecorded_max) {
             append_request request;
-            add_checkpoint(request, input.next);
-            if (!log.try_append(request)) throw_fenced(topic);
-            checkpoint_version = checkpoint_version.next();
-            unrecorded         = 0;
+            progress.add_to(request, checkpoint_at(input.next));
+            if (!log.try_append(request)) progress.throw_fenced();
+            progress.written();
+            unrecorded = 0;
         }
         const std::lock_guard lock{mutex};
         next = input.next;
@@ -656,13 +632,12 @@ struct process_core::impl
     const process_type        type;
     const process_options     options;
     const std::vector<target> targets;
-    const stream_id           checkpoints;
+    checkpoint                progress;
     query                     heard;
 
     // One thread at a time handles; what others ask for changes under `mutex` as well.
     std::mutex                   turns;
-    bool                         claimed = false;
-    version                      checkpoint_version{0};
+    bool                         claimed    = false;
     std::int64_t                 generation = 0;
     int                          unrecorded = 0;
     std::optional<event_reader>  reader;

@@ -1,75 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "a_log.hpp"
-#include "shop.hpp"
-
-#include <cairn/framework/process_runner.hpp>
+#include "a_shop.hpp"
 
 #include <catch2/catch.hpp>
 
-#include <optional>
-#include <string>
-#include <vector>
+#include <functional>
+#include <stdexcept>
 
 using namespace shop;
 using namespace cairn;
 using namespace cairn::testing;
-using namespace std::chrono_literals;
 
 namespace {
 
-/// A shop: orders, and whoever looks after their payment, with a clock that is set by hand.
-struct a_shop
+/// What run_until_idle() throws.
+template <class Runner>
+process_failed failure_of(Runner& runner)
 {
-    explicit a_shop(bool on_disk = false) : on{on_disk}
-    {
-        for (const auto* topic : {"orders", "payments", "mails"}) on.log->create_topic(topic);
-        open();
+    try {
+        runner.run_until_idle();
+    } catch (const process_failed& e) {
+        UNSCOPED_INFO(e.what());
+        return e;
     }
-    void open()
-    {
-        payments.reset();
-        orders.emplace(*on.log, "orders");
-        options.clock = [this] { return timestamp{on.now}; };
-        payments.emplace(*on.log, "payments", options, *orders);
-    }
-    void reopen()
-    {
-        payments.reset();
-        orders.reset();
-        on.reopen();
-        open();
-    }
-    /// What a process that has crashed leaves to the next one.
-    void crash()
-    {
-        options.on_step = {};
-        reopen();
-    }
+    FAIL("it should have failed");
+    throw 0;
+}
 
-    void place(const std::string& order, const std::string& customer = "Ada")
-    {
-        orders->execute(order, Place{order, customer}).value();
-    }
-    void pass(std::chrono::milliseconds time) { on.now += time.count(); }
-    void run() { payments->run_until_idle(); }
+struct crash
+{};
 
-    Order::Status status(const std::string& order) { return orders->load(order).state.status; }
-
-    std::vector<std::string> events(const std::string& topic, const std::string& id)
-    {
-        std::vector<std::string> all;
-        for (const auto& r : on.log->read_stream({topic, id}))
-            all.emplace_back(*r.headers.find(header_names::type));
-        return all;
-    }
-
-    a_log                                  on;
-    process_options                        options;
-    std::optional<repository<Order>>       orders;
-    std::optional<process_runner<Payment>> payments;
+/// A story in which everything happens: paid, not paid, cancelled by hand, nobody's.
+const std::vector<std::function<void(a_shop&)>> story{
+    [](a_shop& s) {
+        for (const auto* o : {"o-1", "o-2", "o-3", "x-4"}) s.place(o);
+    },
+    [](a_shop& s) { s.run(); },
+    [](a_shop& s) {
+        s.pay("o-2");
+        s.orders->execute("o-3", Cancel{"by hand"}).value();
+        s.pass(30min);
+    },
+    [](a_shop& s) { s.run(); },
 };
 
-using names = std::vector<std::string>;
+void check_how_it_ends(a_shop& s)
+{
+    CHECK(s.events("orders", "o-1") == names{"OrderPlaced", "OrderCancelled"});
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("payments", "o-2") == names{"PaymentDue", "PaymentReceived"});
+    CHECK(s.events("orders", "o-3") == names{"OrderPlaced", "OrderCancelled"});
+    CHECK(s.events("payments", "o-3") == names{"PaymentDue", "PaymentGivenUp"});
+    CHECK(s.events("orders", "x-4") == names{"OrderPlaced"});
+    CHECK(s.events("payments", "x-4").empty());
+    CHECK(s.events("mails", "Ada") == names{"Mail", "Mail"});
+    CHECK(s.timers().empty());
+}
 
 }  // namespace
 
@@ -81,13 +66,374 @@ TEST_CASE("an event leads to a timer, the timer to a command, and each is record
     CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
     REQUIRE(s.payments->timers().size() == 2);
     CHECK(s.payments->timers().back() ==
-          pending_timer{"o-1", "unpaid", timestamp{s.on.now + 30 * 60'000}});
-
+          pending_timer{"o-1", "unpaid", timestamp{s.now + 30 * 60'000}});
     s.pass(30min);
     s.run();
     CHECK(s.status("o-1") == Order::Status::cancelled);
-    CHECK(s.events("orders", "o-1") == names{"OrderPlaced", "OrderCancelled"});
     CHECK(s.events("mails", "Ada") == names{"Mail"});
-    CHECK(s.payments->timers().empty());
+    CHECK(s.timers().empty());
     CHECK(s.payments->statistics().timers_fired == 2);
+    CHECK(s.payments->statistics().commands == 1);
+    CHECK(s.payments->statistics().posted == 1);
+}
+
+TEST_CASE("each event is handled exactly once, whatever crashes in between")
+{
+    int steps = 0;
+    {
+        a_shop s;
+        s.options.on_step = [&](process_step) { ++steps; };
+        s.open();
+        for (const auto& then : story) then(s);
+        check_how_it_ends(s);
+    }
+    CHECK(steps > 25);
+    for (int crash_at = 1; crash_at <= steps; ++crash_at) {
+        INFO("the crash is at step " << crash_at);
+        a_shop s{crash_at % 2 == 0};
+        int    step       = 0;
+        s.options.on_step = [&](process_step) {
+            if (++step == crash_at) throw crash{};
+        };
+        s.open();
+        int crashes = 0;
+        for (const auto& then : story) try {
+                then(s);
+            } catch (const process_failed&) {
+                ++crashes;
+                s.restart();
+                s.run();
+            }
+        CHECK(crashes == 1);
+        check_how_it_ends(s);
+    }
+}
+
+TEST_CASE(
+    "a command that was sent and not recorded is answered with what it came to the first "
+    "time")
+{
+    a_shop s;
+    s.place("o-1");
+    s.run();
+    s.pass(30min);
+    s.options.on_step = [](process_step step) {
+        if (step == process_step::recording) throw crash{};
+    };
+    s.restart();
+    for (int i = 0; i < 3; ++i) (void)failure_of(*s.payments);  // at the mail
+    CHECK(s.events("mails", "Ada").empty());
+    s.options.on_step = {};
+    s.restart();
+    s.run();
+    CHECK(s.events("orders", "o-1") == names{"OrderPlaced", "OrderCancelled"});
+    // A refusal too: nobody gives up what was cancelled by ourselves.
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+}
+
+TEST_CASE("events are handled in the order of their positions")
+{
+    a_shop s;
+    for (int i = 0; i < 20; ++i) s.place("o-" + std::to_string(i), i % 2 ? "Ada" : "Bob");
+    s.run();
+    names handled;
+    for (const auto& r : s.on.log->partition("payments", 0).read(offset{0}))
+        handled.emplace_back(*r.key);
+    REQUIRE(handled.size() == 20);
+    for (int i = 0; i < 20; ++i)
+        CHECK(handled[static_cast<std::size_t>(i)] == "o-" + std::to_string(i));
+}
+
+TEST_CASE("what cannot be handled stops the runner there; nothing is skipped")
+{
+    a_shop s{GENERATE(false, true)};
+    s.place("o-1");
+    const auto bad = s.on.log->end_position();
+    s.place("o-2", "Mallory");
+    s.place("o-3");
+    const auto failed = failure_of(*s.payments);
+    CHECK(failed.code() == errc::process_failed);
+    CHECK(failed.at() == bad);
+    CHECK_THROWS_AS(std::rethrow_exception(failed.cause()), std::logic_error);
+    CHECK_THAT(failed.what(), Catch::Contains("OrderPlaced") && Catch::Contains("payments") &&
+                                  Catch::Contains("a bug in react()") &&
+                                  Catch::Contains(std::to_string(bad.value)));
+    CHECK(s.payments->state() == runner_state::failed);
+    CHECK(s.payments->error() != nullptr);
+    CHECK(s.payments->next() == bad);
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("payments", "o-2").empty());
+    CHECK(s.events("payments", "o-3").empty());
+
+    CHECK(failure_of(*s.payments).at() == bad);  // tried again
+    s.restart();
+    CHECK(failure_of(*s.payments).at() == bad);
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("payments", "o-3").empty());
+}
+
+TEST_CASE("an event of no process is passed over, and not gone through again for ever")
+{
+    a_shop s;
+    for (int i = 0; i < 5; ++i) s.place("x-" + std::to_string(i));
+    s.run();
+    CHECK(s.payments->statistics().ignored == 5);
+    CHECK(s.payments->statistics().events == 0);
+    CHECK(s.payments->next() ==
+          s.on.log->read_query({{{.tags = {"order:x-4"}}}}).next()->position.next());
+
+    append_request many;
+    for (int i = 0; i < 1000; ++i)
+        many.records.push_back(a_shop::raw("orders", "x-9", order_placed("x-9")));
+    s.on.log->append(many);
+    s.run();
+    s.restart();
+    s.run();
+    CHECK(s.payments->statistics().ignored < 10);
+}
+
+TEST_CASE("a command that is refused comes back to who sent it")
+{
+    a_shop s;
+    s.place("o-1");
+    s.run();
+    s.orders->execute("o-1", Cancel{"by hand"}).value();
+    s.pass(30min);
+    s.run();
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue", "PaymentGivenUp"});
+    CHECK(s.payments->statistics().commands_refused == 1);
+}
+
+TEST_CASE("of several runners the one that began last runs, and the others stop")
+{
+    a_shop s;
+    s.place("o-1");
+    s.run();
+    process_runner<Payment> other{*s.on.log, "payments", s.options, *s.orders};
+    s.place("o-2");
+    other.run_until_idle();
+    s.place("o-3");
+    CHECK(code_of([&] { s.run(); }) == errc::fenced_generation);
+    CHECK(s.payments->state() == runner_state::failed);
+    CHECK(code_of([&] { s.run(); }) == errc::fenced_generation);  // and does not take it back
+    CHECK(s.events("payments", "o-3").empty());
+    other.run_until_idle();
+    s.pass(30min);
+    other.run_until_idle();
+    for (const auto* o : {"o-1", "o-2", "o-3"}) {
+        CHECK(s.events("payments", o) == names{"PaymentDue"});
+        CHECK(s.events("orders", o) == names{"OrderPlaced", "OrderCancelled"});
+    }
+}
+
+TEST_CASE("a runner that is overtaken while it reacts records nothing")
+{
+    a_shop                  s;
+    process_runner<Payment> other{*s.on.log, "payments", s.options, *s.orders};
+    const auto              at        = GENERATE(process_step::reacting, process_step::recording);
+    bool                    overtaken = false;
+    s.options.on_step                 = [&](process_step step) {
+        if (step == at && !std::exchange(overtaken, true)) other.run_until_idle();
+    };
+    s.open();
+    s.place("o-1");
+    CHECK(code_of([&] { s.run(); }) == errc::fenced_generation);
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+}
+
+TEST_CASE("who else writes to the process's stream makes it react again, a bounded number of times")
+{
+    a_shop s;
+    int    times      = 1;
+    s.options.on_step = [&](process_step step) {
+        if (step == process_step::recording && times-- > 0)
+            s.append("payments", "o-1", payment_given_up("from elsewhere"));
+    };
+    s.open();
+    s.place("o-1");
+    s.run();
+    CHECK(s.payments->statistics().tried_again == 1);
+    CHECK(s.events("payments", "o-1") == names{"PaymentGivenUp", "PaymentDue"});
+
+    times = 1'000'000;
+    s.pay("o-1");
+    const auto failed = failure_of(*s.payments);
+    CHECK_THAT(failed.what(), Catch::Contains("10 times"));
+    CHECK(s.payments->statistics().tried_again == 10);
+}
+
+TEST_CASE("who else writes where a message is posted to does not matter")
+{
+    a_shop s;
+    s.options.on_step = [&, once = true](process_step step) mutable {
+        if (step == process_step::recording && !s.timers().empty() && std::exchange(once, false))
+            s.append("mails", "Ada", mail("Ada", "from elsewhere"));
+    };
+    s.open();
+    s.place("o-1");
+    s.run();
+    s.pass(20min);
+    s.run();
+    CHECK(s.payments->statistics().tried_again == 0);
+    CHECK(s.events("mails", "Ada") == names{"Mail", "Mail"});
+    CHECK(s.payments->statistics().posted == 1);
+}
+
+TEST_CASE("what is sent and recorded carries the cause on")
+{
+    a_shop            s;
+    const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    s.orders->execute("o-1", Place{"o-1"}, {.correlation_id = "talk-1", .trace_parent = trace})
+        .value();
+    s.place("o-2");
+    s.run();
+    const auto header = [&](const std::string& topic, const std::string& id, version at,
+                            std::string_view name) -> std::string {
+        auto        range = s.on.log->read_stream({topic, id}, at);
+        const auto* r     = range.next();
+        return r ? std::string{r->headers.find(name).value_or("none")} : "no record";
+    };
+    CHECK(header("payments", "o-1", version{0}, "ce_causationid") == "orders/o-1@0");
+    CHECK(header("payments", "o-1", version{0}, "ce_correlationid") == "talk-1");
+    CHECK(header("payments", "o-1", version{0}, "traceparent") == trace);
+    // Where nobody has named the talk, the event that it begins with does.
+    CHECK(header("payments", "o-2", version{0}, "ce_correlationid") == "orders/o-2@0");
+
+    const auto restarted = GENERATE(false, true);
+    if (restarted) s.restart();
+    s.pass(30min);
+    s.run();
+    CHECK(header("orders", "o-1", version{1}, "ce_causationid") ==
+          "__timers/payments/o-1/unpaid@0");
+    CHECK(header("orders", "o-1", version{1}, "ce_correlationid") == "talk-1");
+    CHECK(header("orders", "o-1", version{1}, "traceparent") == trace);
+    CHECK(header("mails", "Ada", version{0}, "ce_causationid") ==
+          "__timers/payments/o-1/reminder@0");
+}
+
+TEST_CASE("one that has never run begins where it is told")
+{
+    a_shop s;
+    s.place("o-1");
+    s.options.from = s.on.log->end_position();
+    s.open();
+    s.place("o-2");
+    s.run();
+    CHECK(s.events("payments", "o-1").empty());
+    CHECK(s.events("payments", "o-2") == names{"PaymentDue"});
+    s.options.from = {};  // means nothing to one that has
+    s.restart();
+    s.run();
+    CHECK(s.events("payments", "o-1").empty());
+}
+
+TEST_CASE("in the background it wakes for events and timers, and stops when it is told")
+{
+    a_shop s;
+    s.payments->start();
+    s.payments->start();  // once is enough
+    CHECK(s.payments->state() == runner_state::running);
+    auto due = s.on.log->read_stream({"payments", "o-1"});
+    s.place("o-1");
+    CHECK(due.wait(60s));
+    auto order = s.on.log->read_stream({"orders", "o-1"}, version{1});
+    s.pass(30min);
+    CHECK(order.wait(60s));
+    s.payments->stop();
+    CHECK(s.payments->state() == runner_state::idle);
+    CHECK(s.status("o-1") == Order::Status::cancelled);
+
+    s.place("o-2", "Mallory");
+    s.payments->start();
+    while (s.payments->state() == runner_state::running) std::this_thread::yield();
+    CHECK(s.payments->state() == runner_state::failed);
+    CHECK_THROWS_AS(std::rethrow_exception(s.payments->error()), process_failed);
+    s.payments->stop();
+}
+
+namespace {
+
+template <class P>
+process_failed fails(a_shop& s)
+{
+    process_runner<P> runner{*s.on.log, "payments", s.options};
+    s.place("o-1");
+    return failure_of(runner);
+}
+
+}  // namespace
+
+TEST_CASE("a refusal that leads to a command that is refused, and so on, is a failure")
+{
+    struct Stubborn : process_manager<listens_to<OrderPlaced>, sends_to<Order>>
+    {
+        static std::optional<std::string> process_of(OrderPlaced::Reader e) { return e.getOrder(); }
+        reaction react(OrderPlaced::Reader) const { return reaction{}.send<Order>("none", Pay{}); }
+        reaction react(const command_refused& r) const
+        {
+            return reaction{}.send<Order>(r.command.id(), Pay{});
+        }
+    };
+    a_shop                   s;
+    process_runner<Stubborn> runner{*s.on.log, "payments", {.commands_max = 7}, *s.orders};
+    s.place("o-1");
+    CHECK_THAT(failure_of(runner).what(), Catch::Contains("more than 7 commands"));
+}
+
+TEST_CASE("a process id is not empty, and a timer has a name and somebody who hears it")
+{
+    struct Nobody : process_manager<listens_to<OrderPlaced>>
+    {
+        static std::optional<std::string> process_of(OrderPlaced::Reader) { return ""; }
+        reaction                          react(OrderPlaced::Reader) const { return {}; }
+    };
+    struct Deaf : process_manager<listens_to<OrderPlaced>>
+    {
+        static std::optional<std::string> process_of(OrderPlaced::Reader) { return "p"; }
+        reaction react(OrderPlaced::Reader) const { return reaction{}.set("t", after(1s)); }
+    };
+    struct Slashed : Deaf
+    {
+        reaction react(OrderPlaced::Reader) const { return reaction{}.set("a/b", after(1s)); }
+        reaction react(const timer_fired&) const { return {}; }
+    };
+    struct Inward : Deaf
+    {
+        reaction react(OrderPlaced::Reader) const
+        {
+            return reaction{}.post("payments", "p", mail("a", "b"));
+        }
+    };
+    a_shop s;
+    CHECK_THAT(fails<Nobody>(s).what(), Catch::Contains("a stream id of 0 bytes"));
+    CHECK_THAT(fails<Deaf>(s).what(), Catch::Contains("react(const cairn::timer_fired&) const"));
+    CHECK_THAT(fails<Slashed>(s).what(), Catch::Contains("\"a/b\""));
+    CHECK_THAT(fails<Inward>(s).what(), Catch::Contains("its own topic"));
+    CHECK(code_of([&] { process_runner<Deaf>{*s.on.log, "nowhere"}; }) == errc::unknown_topic);
+}
+
+TEST_CASE("old events are heard as what upcasters make of them")
+{
+    a_shop    s;
+    upcasters old;
+    old.change<OrderCancelled>([](OrderCancelled::Reader e) {
+           return std::vector<any_event>{order_placed(e.getOrder().cStr()),
+                                         order_paid(e.getOrder().cStr())};
+       })
+        .merge<PaymentGivenUp, Mail>([](PaymentGivenUp::Reader a, Mail::Reader b) {
+            return order_placed(a.getWhy().cStr(), b.getTo().cStr());
+        });
+    const event_store       store{*s.on.log, {.upcasters = old}};
+    process_runner<Payment> runner{store, "payments", s.options, *s.orders};
+    s.append("orders", "o-1", order_cancelled("o-1", "old"));
+    s.on.log->append({.records = {a_shop::raw("orders", "o-2", payment_given_up("o-2")),
+                                  a_shop::raw("orders", "o-2", mail("Bob", ""))}});
+    s.append("orders", "o-3", payment_given_up("o-3"));  // stands alone
+    s.place("o-4");
+    runner.run_until_idle();
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue", "PaymentReceived"});
+    CHECK(s.events("payments", "o-2") == names{"PaymentDue"});
+    CHECK(s.events("payments", "o-3").empty());
+    CHECK(s.events("payments", "o-4") == names{"PaymentDue"});
+    CHECK(runner.statistics().events == 3);
 }

@@ -8,6 +8,7 @@
 #include <cairn/framework/process_manager.hpp>
 
 #include <chrono>
+#include <ostream>
 #include <stdexcept>
 #include <string>
 
@@ -25,7 +26,11 @@ struct Cancel
 {
     std::string reason;
 
-    friend bool operator==(const Cancel&, const Cancel&) = default;
+    friend bool          operator==(const Cancel&, const Cancel&) = default;
+    friend std::ostream& operator<<(std::ostream& out, const Cancel& c)
+    {
+        return out << "(" << c.reason << ")";
+    }
 };
 
 inline auto order_placed(const std::string& order, const std::string& customer = "Ada")

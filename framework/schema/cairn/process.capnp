@@ -23,3 +23,16 @@ struct TimerSet @0xd94b60e7f2a8c315 {
     name    @2 :Text;
     dueMs   @3 :Int64;
 }
+
+struct OutboxCheckpoint @0xe86a0d3bf17c5924 {
+    # In __outboxes, by the outbox's topic: how far it has come.
+
+    next       @0 :List(Int64);
+    # The offset that is delivered next, by partition.
+
+    parkedNext @1 :Int64;
+    # Of what was parked, the offset that is tried again next.
+
+    generation @2 :Int64;
+    # As a process manager's.
+}

@@ -151,11 +151,13 @@ private:
     std::unique_ptr<impl> impl_;
 };
 
+template <class A, class... Given>
+inline constexpr bool is_one_of = (std::is_same_v<A, Given> || ...);
+
 template <class... Given, class... Needed>
 consteval bool all_given(sends_to<Needed...>)
 {
-    const auto given = []<class A>(sends_to<A>) { return (std::is_same_v<A, Given> || ...); };
-    return (given(sends_to<Needed>{}) && ...);
+    return (is_one_of<Needed, Given...> && ...);
 }
 
 }  // namespace detail
