@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests of process managers that read like the business:
+//
+//     CHECK(given<Payment>(payment_due("o-1"))
+//               .when_timer("unpaid")
+//               .then_sends<Order>("o-1", CancelOrder{"not paid"}));
+#pragma once
+
+#include <cairn/framework/process_manager.hpp>
+#include <cairn/framework/process_runner.hpp>
+#include <cairn/framework/testing.hpp>
+
+#include <concepts>
+#include <iosfwd>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+namespace cairn::testing {
+
+namespace detail {
+
+template <class C>
+struct must_compare
+{
+    static_assert(std::is_empty_v<C> || std::equality_comparable<C>,
+                  "a test compares this command: give it `friend bool operator==(const C&, const "
+                  "C&) = default;`");
+};
+
+/// A command that should have been sent.
+struct wanted_command
+{
+    sent_command command;
+    bool (*same)(const sent_command& wanted, const sent_command& got);
+    std::string (*fields)(const sent_command& of);  ///< "" where it does not print
+};
+
+template <class A, class C>
+wanted_command want_command(std::string id, C command)
+{
+    static_assert(sizeof(must_compare<C>));
+    return {
+        sent_command::to<A>(std::move(id), std::move(command)),
+        [](const sent_command& wanted, const sent_command& got) {
+            const C* const g = got.template as<C>();
+            if (!g || got.id() != wanted.id() || *got.type().aggregate != *wanted.type().aggregate)
+                return false;
+            if constexpr (std::is_empty_v<C>)
+                return true;
+            else
+                return *g == *wanted.template as<C>();
+        },
+        [](const sent_command& of) -> std::string {
+            std::ostringstream text;
+            if constexpr (requires(std::ostream & out, const C& c) { out << c; })
+                if (const C* const c = of.template as<C>()) text << " " << *c;
+            return text.str();
+        }};
+}
+
+/// What should have come of it.
+struct wanted_reaction
+{
+    any_reaction                rest;  ///< all but commands
+    std::vector<wanted_command> commands;
+};
+
+verdict compare(const any_reaction& got, const wanted_reaction& wanted);
+
+}  // namespace detail
+
+/// What a process manager reacted with. Expectations add up, and what is not expected must not
+/// happen: the whole is compared when it is asked whether it came so.
+class reacted
+{
+public:
+    explicit reacted(any_reaction got) : got_{std::move(got)} {}
+
+    /// It recorded exactly these, in this order.
+    template <class... Es>
+    requires(sizeof...(Es) > 0) reacted then(const event<Es>&... happened)
+    const
+    {
+        auto more = *this;
+        (more.wanted_.rest.events.push_back(happened), ...);
+        return more;
+    }
+
+    /// It sent this; several in this order.
+    template <class A, class Command>
+    reacted then_sends(std::string id, Command command) const
+    {
+        auto more = *this;
+        more.wanted_.commands.push_back(detail::want_command<A>(std::move(id), std::move(command)));
+        return more;
+    }
+
+    reacted then_sets_timer(std::string name, due when) const
+    {
+        auto more = *this;
+        more.wanted_.rest.timers.push_back({std::move(name), when});
+        return more;
+    }
+    reacted then_cancels(std::string timer) const
+    {
+        auto more = *this;
+        more.wanted_.rest.timers.push_back({std::move(timer), std::nullopt});
+        return more;
+    }
+
+    /// It posted this, for an outbox.
+    template <class E>
+    reacted then_posts(std::string topic, std::string key, const event<E>& message) const
+    {
+        auto more = *this;
+        more.wanted_.rest.posted.push_back({std::move(topic), std::move(key), message});
+        return more;
+    }
+
+    verdict then_nothing() const { return detail::compare(got_, {}); }
+
+    explicit             operator bool() const { return detail::compare(got_, wanted_).ok; }
+    friend std::ostream& operator<<(std::ostream& out, const reacted& r)
+    {
+        return out << detail::compare(r.got_, r.wanted_);
+    }
+
+private:
+    any_reaction            got_;
+    detail::wanted_reaction wanted_;
+};
+
+/// A process of which something has been recorded.
+template <is_process_manager P>
+class process_history
+{
+public:
+    template <class... Es>
+    explicit process_history(const event<Es>&... happened)
+    {
+        static_assert(cairn::detail::applies_each<P>(typename P::events{}));
+        static_assert(cairn::detail::reacts_to_each<P>(typename P::heard{}));
+        static_assert((P::events::template has<Es> && ...),
+                      "given() has an event that the process manager does not record: what it "
+                      "listens to goes into when()");
+        (state_.apply(happened.read()), ...);
+    }
+
+    /// It hears of this; nothing comes of it where it is part of no process.
+    template <class E>
+    reacted when(const event<E>& happened) const
+    {
+        static_assert(P::heard::template has<E>,
+                      "when() has an event that the process manager does not listen to");
+        const auto& heard = happened.read();
+        if (!std::optional<std::string>{P::process_of(typename E::Reader{heard})})
+            return reacted{any_reaction{}};
+        return reacted{state_.react(typename E::Reader{heard}).all()};
+    }
+
+    /// Its timer goes off. `process` is the id that it says.
+    reacted when_timer(std::string name, std::string process = "a process", timestamp due = {},
+                       timestamp now = {}) const requires reacts_to<P, timer_fired>
+    {
+        return reacted{
+            state_.react(timer_fired{std::move(process), std::move(name), due, now}).all()};
+    }
+
+    /// A command that it sent to the A of that id is rejected.
+    template <class A, class Command>
+    reacted when_refused(
+        std::string id, Command command, std::string reason,
+        std::string process = "a process") const requires reacts_to<P, command_refused>
+    {
+        return reacted{
+            state_
+                .react(command_refused{std::move(process),
+                                       sent_command::to<A>(std::move(id), std::move(command)),
+                                       reject(std::move(reason))})
+                .all()};
+    }
+
+    const P& state() const noexcept { return state_; }
+
+private:
+    P state_;
+};
+
+/// The process after these events of its own; none: one that is new.
+template <is_process_manager P, class... Es>
+process_history<P> given(const event<Es>&... happened)
+{
+    return process_history<P>{happened...};
+}
+
+}  // namespace cairn::testing
