@@ -60,7 +60,8 @@ struct process_input
 
     position          at;      ///< of the record that it comes from
     timestamp         time{};  ///< what after() counts from
-    position          next;    ///< the checkpoint afterwards
+    stream_id         from{};
+    position          next;  ///< the checkpoint afterwards
     command_context   carried{};
     std::vector<part> parts{};
     std::optional<std::pair<process_timers::id, set_timer>> timer{};
@@ -237,9 +238,11 @@ struct process_core::impl
     std::optional<process_input> input_of(const record_view& r)
     {
         process_input input;
-        input.at        = r.position;
-        input.next      = r.position.next();
-        input.time      = r.timestamp;
+        input.at   = r.position;
+        input.next = r.position.next();
+        input.time = r.timestamp;
+        input.from = {r.from ? r.from->topic : std::string{},
+                      std::string{r.key.value_or(bytes_view{})}};
         const auto text = [&](std::string_view name) -> std::optional<std::string> {
             const auto value = r.headers.find(name);
             return value ? std::optional{std::string{*value}} : std::nullopt;
@@ -354,7 +357,7 @@ struct process_core::impl
         }
         message opened;
         for (const auto& part : input.parts) {
-            const auto id = part.as->process_of(opened.open(part.event.bytes()));
+            const auto id = part.as->process_of(opened.open(part.event.bytes()), input.from);
             if (!id) continue;
             auto& process = load(*id, what);
             step_now(process_step::reacting);

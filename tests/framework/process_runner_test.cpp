@@ -380,6 +380,32 @@ TEST_CASE("a refusal that leads to a command that is refused, and so on, is a fa
     CHECK_THAT(failure_of(runner).what(), Catch::Contains("more than 7 commands"));
 }
 
+namespace {
+
+/// Says by the stream what it is part of: all events in one line.
+struct Counting : process_manager<listens_to<OrderPlaced, OrderPaid>, records<PaymentReceived>>
+{
+    static std::string process_of(auto, const stream_id& from)
+    {
+        return "of " + from.topic + "/" + from.key;
+    }
+    reaction react(OrderPlaced::Reader) const { return payment_received(); }
+    reaction react(OrderPaid::Reader) const { return payment_received(); }
+    void     apply(PaymentReceived::Reader) {}
+};
+
+}  // namespace
+
+TEST_CASE("the stream of an event may say which process it is part of")
+{
+    a_shop                   s;
+    process_runner<Counting> runner{*s.on.log, "payments"};
+    s.place("o-1");
+    s.pay("o-1");
+    runner.run_until_idle();
+    CHECK(s.events("payments", "of orders/o-1").size() == 2);
+}
+
 TEST_CASE("a process id is not empty, and a timer has a name and somebody who hears it")
 {
     struct Nobody : process_manager<listens_to<OrderPlaced>>

@@ -254,6 +254,8 @@ struct process_lists<sends_to<As...>, Rest...> : process_lists<Rest...>
 ///   - derives from process_manager<listens_to<...>, records<...>, sends_to<...>>;
 ///   - says, for each event that it listens to, which process the event is part of, if any:
 ///         static std::optional<std::string> process_of(Event::Reader);
+///     or, where the stream that the event is in says it:
+///         static std::optional<std::string> process_of(Event::Reader, const cairn::stream_id&);
 ///   - reacts to it:     reaction react(Event::Reader) const;
 ///   - to its timers:    reaction react(const cairn::timer_fired&) const;      if it sets any
 ///   - to refusals:      reaction react(const cairn::command_refused&) const;  if it cares
@@ -276,10 +278,12 @@ struct process_manager
 
 // clang-format off
 
-/// P says which process an E is part of.
+/// P says which process an E is part of: by the event, or by its stream too.
 template <class P, class E>
 concept assigns = requires(typename E::Reader event) {
     { P::process_of(event) } -> std::convertible_to<std::optional<std::string>>;
+} || requires(typename E::Reader event, const stream_id& from) {
+    { P::process_of(event, from) } -> std::convertible_to<std::optional<std::string>>;
 };
 
 /// P reacts to Cause: an event's Reader, timer_fired, command_refused.
@@ -313,6 +317,15 @@ struct must_react
     static_assert(reacts_to<P, typename E::Reader>,
                   "it listens to this event, and has no `reaction react(Event::Reader) const`");
 };
+
+template <class P, class E>
+std::optional<std::string> process_id_of(typename E::Reader event, const stream_id& from)
+{
+    if constexpr (requires { P::process_of(event, from); })
+        return P::process_of(event, from);
+    else
+        return P::process_of(event);
+}
 
 template <class P, class... Heard>
 consteval bool reacts_to_each(event_list<Heard...>)

@@ -86,7 +86,8 @@ struct process_type
     struct heard_entry
     {
         capnp::StructSchema schema;
-        std::optional<std::string> (*process_of)(capnp::MessageReader& event);
+        std::optional<std::string> (*process_of)(capnp::MessageReader& event,
+                                                 const stream_id&      from);
         any_reaction (*react)(const void* state, capnp::MessageReader& event);
     };
 
@@ -105,8 +106,8 @@ process_type describe_process(event_list<Heard...>)
     t.state   = describe<P>(typename P::events{});
     t.schemas = {capnp::Schema::from<Heard>()...};
     t.heard   = {{capnp::Schema::from<Heard>(),
-                  [](capnp::MessageReader& event) -> std::optional<std::string> {
-                    return P::process_of(event.getRoot<Heard>());
+                  [](capnp::MessageReader& event, const stream_id& from) {
+                    return process_id_of<P, Heard>(event.getRoot<Heard>(), from);
                 },
                   [](const void* state, capnp::MessageReader& event) {
                     return static_cast<const P*>(state)->react(event.getRoot<Heard>()).all();

@@ -153,16 +153,16 @@ public:
         (state_.apply(happened.read()), ...);
     }
 
-    /// It hears of this; nothing comes of it where it is part of no process.
+    /// It hears of this; nothing comes of it where it is part of no process. `from` is the stream
+    /// that the event is in, for those that ask.
     template <class E>
-    reacted when(const event<E>& happened) const
+    reacted when(const event<E>& happened, const stream_id& from = {"a topic", "a stream"}) const
     {
         static_assert(P::heard::template has<E>,
                       "when() has an event that the process manager does not listen to");
-        const auto& heard = happened.read();
-        if (!std::optional<std::string>{P::process_of(typename E::Reader{heard})})
-            return reacted{any_reaction{}};
-        return reacted{state_.react(typename E::Reader{heard}).all()};
+        const auto read = happened.read();
+        if (!cairn::detail::process_id_of<P, E>(read, from)) return reacted{any_reaction{}};
+        return reacted{state_.react(typename E::Reader{read}).all()};
     }
 
     /// Its timer goes off. `process` is the id that it says.
