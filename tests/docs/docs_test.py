@@ -96,7 +96,7 @@ def difference(expected, found):
 def regions(root):
     found = {}
     for folder in ("samples", "tests/docs"):
-        for path in sorted((root / folder).rglob("*.cpp")):
+        for path in sorted((root / folder).rglob("*.[ch]pp")):
             name, lines = None, []
             for line in path.read_text(encoding="utf-8").splitlines():
                 begin = REGION_BEGIN.match(line)
