@@ -181,6 +181,7 @@ struct process_core::impl
         } catch (...) {
             reading.reset();
             ahead = nullptr;
+            held.reset();
             fence.reset();
             const std::lock_guard lock{mutex};
             failure = std::current_exception();

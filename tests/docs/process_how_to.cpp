@@ -10,6 +10,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <iostream>
 #include <map>
 #include <string>
 #include <vector>
@@ -35,8 +36,8 @@ auto customer_of(const std::string& customer)
 
 //[ reminder
 /// Reminds of an order that is not paid, each morning at nine.
-struct Reminder : cairn::process_manager<cairn::listens_to<OrderPlaced, OrderPaid>,
-                                         cairn::records<PaymentDue>>
+struct Reminder
+    : cairn::process_manager<cairn::listens_to<OrderPlaced, OrderPaid>, cairn::records<PaymentDue>>
 {
     std::string customer;
 
@@ -102,15 +103,16 @@ TEST_CASE("an outbox delivers what is posted")
     mail_server smtp;
     smtp.down = true;
     //[ outbox
-    cairn::outbox<Mail> mails{
-        log, "mails",
-        [&](Mail::Reader m, const cairn::delivery& d) {
-            smtp.send(m.getTo(), m.getText(), d.id);  // throws: it is tried again
-        },
-        {.clock         = [&] { return now; },
-         .backoff_first = 1s,
-         .attempts_max  = 3,
-         .then          = cairn::undeliverable::park}};
+    cairn::outbox<Mail> mails{log,
+                              "mails",
+                              [&](Mail::Reader m, const cairn::delivery& d) {
+                                  smtp.send(m.getTo(), m.getText(),
+                                            d.id);  // throws: it is tried again
+                              },
+                              {.clock         = [&] { return now; },
+                               .backoff_first = 1s,
+                               .attempts_max  = 3,
+                               .then          = cairn::undeliverable::park}};
     //]
     for (int i = 0; i < 3; ++i) {
         mails.run_until_idle();
@@ -118,7 +120,8 @@ TEST_CASE("an outbox delivers what is posted")
     }
     CHECK(smtp.taken.empty());
     //[ parked
-    for (const cairn::parked_message& m : mails.parked()) INFO(m.id << ": " << m.why);
+    for (const cairn::parked_message& m : mails.parked())
+        std::cerr << m.id << ": " << m.why << '\n';
     smtp.down = false;  // somebody has mended it
     mails.retry_parked();
     //]

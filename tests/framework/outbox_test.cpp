@@ -256,6 +256,20 @@ TEST_CASE("a message that the outbox does not list is not skipped")
           }) == errc::unknown_topic);
 }
 
+TEST_CASE("what retention has removed before it was delivered is not skipped in silence")
+{
+    a_post_office p;
+    p.refused = {"one"};
+    p.send("Ada", "one");
+    p.send("Ada", "two");
+    p.run();
+    p.s.on.log->partition("mails", 0).truncate_before(offset{1});
+    p.s.pass(1s);
+    CHECK(code_of([&] { p.run(); }) == errc::offset_out_of_range);
+    CHECK(p.mails->state() == runner_state::failed);
+    CHECK(p.given.empty());
+}
+
 TEST_CASE("in the background it delivers what comes, and stops when it is told")
 {
     a_post_office p;

@@ -120,6 +120,39 @@ TEST_CASE("a timer goes off once, when the clock shows its time, also after a re
     CHECK(s.timers() == names{"o-1/unpaid"});
 }
 
+TEST_CASE("timers and checkpoints outlive compaction")
+{
+    a_shop s{true};
+    for (int i = 0; i < 50; ++i) {
+        s.place("o-" + std::to_string(i));
+        s.run();
+        if (i < 49) s.pay("o-" + std::to_string(i));
+    }
+    s.run();
+    const auto now = s.now.load();
+    for (int day = 0; day < 3; ++day) {  // tombstones are kept for a while
+        s.on.log->roll_segment();
+        s.on.log->clean();
+        s.pass(48h);
+    }
+    s.now = now;
+    int kept = 0;
+    for (const auto* topic : {"__timers", "__processes"})
+        for (const auto& r : s.on.log->partition(topic, 0).read(offset{0})) {
+            (void)r;
+            ++kept;
+        }
+    CHECK(kept < 20);
+    s.restart();
+    s.run();
+    CHECK(s.timers() == names{"o-49/reminder", "o-49/unpaid"});
+    CHECK(s.payments->statistics().events == 0);
+    s.pass(30min);
+    s.run();
+    CHECK(s.status("o-49") == Order::Status::cancelled);
+    CHECK(s.events("mails", "Ada") == names{"Mail"});
+}
+
 TEST_CASE("a timer that is cancelled does not go off, also after a restart")
 {
     a_shop s{GENERATE(false, true)};

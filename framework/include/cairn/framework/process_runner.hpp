@@ -27,7 +27,8 @@ enum class process_step {
 
 struct process_options
 {
-    /// The time of day, by which timers go off. None: the system's.
+    /// The time of day, by which timers go off. None: the system's. Where the log has a clock of
+    /// its own (log_options::clock), the same: timers count from the times of its records.
     std::function<timestamp()> clock{};
 
     /// Where one begins that has never run: at the log's beginning, or at end_position().
