@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A test of a process manager with a command that cannot be compared.
-// says: a test compares this command: give it `friend bool operator==(const C// says: a test compares this command: give it `friend bool operator==(const C&, const C&) = default;`, const C// says: a test compares this command: give it `friend bool operator==(const C&, const C&) = default;`) =
+// says: a test compares this command: give it `friend bool operator==(const C&, const C&)
 #include "bank.capnp.h"
 
 #include <cairn/framework/testing_process.hpp>
