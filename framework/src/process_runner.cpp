@@ -197,11 +197,10 @@ struct process_core::impl
         // Events that keep coming do not keep a timer from going off: it waits for those only that
         // were there when it was found to be due.
         if (!fence && due_now()) fence = log.end_position();
-        if (!ahead && !(ahead = next_record())) {
-            if (auto left = finished()) {
-                handle(*left);
-                return true;
-            }
+        if (!ahead) ahead = next_record();
+        if (held && (!ahead || stream_of(*ahead) != held->from)) {
+            handle(finished());
+            return true;
         }
         if (fence && (!ahead || ahead->position >= *fence)) {
             fence.reset();
@@ -239,11 +238,10 @@ struct process_core::impl
     std::optional<process_input> input_of(const record_view& r)
     {
         process_input input;
-        input.at   = r.position;
-        input.next = r.position.next();
-        input.time = r.timestamp;
-        input.from = {r.from ? r.from->topic : std::string{},
-                      std::string{r.key.value_or(bytes_view{})}};
+        input.at        = r.position;
+        input.next      = r.position.next();
+        input.time      = r.timestamp;
+        input.from      = stream_of(r);
         const auto text = [&](std::string_view name) -> std::optional<std::string> {
             const auto value = r.headers.find(name);
             return value ? std::optional{std::string{*value}} : std::nullopt;
@@ -256,7 +254,11 @@ struct process_core::impl
         input.carried.correlation_id = text(header_names::correlation_id);
         if (!input.carried.correlation_id) input.carried.correlation_id = cause;
         input.carried.trace_parent = text(header_names::trace_parent);
-        reader->read(r, [&](const event_type& t, bytes_view e) { take(input, t, e); });
+        try {
+            reader->read(r, [&](const event_type& t, bytes_view e) { take(input, t, e); });
+        } catch (const std::exception& e) {
+            fail(input, e.what());
+        }
         // With upcasters it may be the first of two that are merged: it is not handled yet.
         held.reset();
         if (input.parts.empty() && !core.options.upcasters.empty()) {
@@ -266,14 +268,18 @@ struct process_core::impl
         return input;
     }
 
-    /// What was held, where the log has no second to it.
-    std::optional<process_input> finished()
+    /// What was held, where no second comes.
+    process_input finished()
     {
-        if (!held) return std::nullopt;
         auto input = std::move(*held);
         held.reset();
         reader->finish([&](const event_type& t, bytes_view e) { take(input, t, e); });
         return input;
+    }
+
+    static stream_id stream_of(const record_view& r)
+    {
+        return {r.from ? r.from->topic : std::string{}, std::string{r.key.value_or(bytes_view{})}};
     }
 
     void take(process_input& into, const event_type& t, bytes_view e) const

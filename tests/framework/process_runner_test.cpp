@@ -488,3 +488,45 @@ TEST_CASE("old events are heard as what upcasters make of them")
     CHECK(s.events("payments", "o-4") == names{"PaymentDue"});
     CHECK(runner.statistics().events == 3);
 }
+
+namespace {
+
+/// Counts in each stream what happens there.
+struct Watching : process_manager<listens_to<OrderPlaced, PaymentGivenUp>, records<PaymentReceived>>
+{
+    static std::string process_of(auto, const stream_id& from) { return from.key; }
+
+    reaction react(OrderPlaced::Reader) const { return payment_received(); }
+    reaction react(PaymentGivenUp::Reader) const { return payment_received(); }
+    void     apply(PaymentReceived::Reader) {}
+};
+
+}  // namespace
+
+TEST_CASE("an event that waits for a second, which does not come, is of its own stream")
+{
+    a_shop    s;
+    upcasters old;
+    old.merge<PaymentGivenUp, Mail>(
+        [](PaymentGivenUp::Reader, Mail::Reader) { return order_placed("merged"); });
+    process_runner<Watching> runner{event_store{*s.on.log, {.upcasters = old}}, "payments"};
+    s.append("orders", "a", payment_given_up("alone"));
+    s.append("orders", "b", order_placed("b"));
+    s.append("orders", "c", payment_given_up("the last"));
+    runner.run_until_idle();
+    for (const auto* id : {"a", "b", "c"})
+        CHECK(s.events("payments", id) == names{"PaymentReceived"});
+}
+
+TEST_CASE("an event that is no message stops the runner there")
+{
+    a_shop s;
+    s.place("o-1");
+    auto bad          = a_shop::raw("orders", "o-2", order_placed("o-2"));
+    bad.record.value  = "x";
+    const auto at     = s.on.log->append({.records = {bad}}).first;
+    const auto failed = failure_of(*s.payments);
+    CHECK(failed.at() == at);
+    CHECK(code_of([&] { std::rethrow_exception(failed.cause()); }) == errc::malformed_event);
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+}
