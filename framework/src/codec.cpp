@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec.hpp"
 
+#include "annotations.hpp"
+
 #include <cairn/framework/detail/message.hpp>
 
 #include <cairn/log/error.hpp>
@@ -28,10 +30,6 @@ std::string hex(std::uint64_t id)
     std::copy(buffer, end, digits.begin() + static_cast<std::ptrdiff_t>(16 - n));
     return {digits.data(), digits.size()};
 }
-
-/// $Cairn.tag and $Cairn.personal, in schema/cairn/event.capnp.
-constexpr std::uint64_t tag_annotation      = 0xe3b6d9a24f7c8150;
-constexpr std::uint64_t personal_annotation = 0x9c1e5a7d3b60f284;
 
 bool can_be_tag(capnp::Type type)
 {
@@ -135,7 +133,10 @@ std::size_t records_in_decision(const record_view& r)
     return std::max<std::size_t>(n, 1);
 }
 
-std::string data_schema_of(std::uint64_t type_id) { return std::string{capnp_prefix} + hex(type_id); }
+std::string data_schema_of(std::uint64_t type_id)
+{
+    return std::string{capnp_prefix} + hex(type_id);
+}
 
 std::string data_schema_of(capnp::StructSchema schema)
 {

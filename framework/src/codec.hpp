@@ -51,7 +51,8 @@ public:
     /// The tags that the schema's annotations give the event.
     std::vector<std::string> tags_of(const any_event& e) const;
 
-    /// The first of `of_decision` events says how many they are. `keys` may be null where nothing of the type is personal; else error{missing_keys}.
+    /// The first of `of_decision` events says how many they are. `keys` may be null where nothing
+    /// of the type is personal; else error{missing_keys}.
     record record_of(const any_event& e, const stream_id& stream, version at,
                      const command_context& context, const std::string& source,
                      key_store* keys, std::size_t of_decision) const;

@@ -8,8 +8,8 @@
 
 namespace cairn::detail {
 
-/// Two lists of events as JSON, a line each: "    " in both, "  - " only wanted, "  + " only got; by
-/// their longest common part.
+/// Two lists of events as JSON, a line each: "    " in both, "  - " only wanted, "  + " only got;
+/// by their longest common part.
 std::string difference(const std::vector<any_event>& wanted, const std::vector<any_event>& got);
 
 }  // namespace cairn::detail

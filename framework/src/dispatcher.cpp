@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Lanes: a queue for each key that is busy. Whoever comes to a key that is free goes on at once, on
-// its own thread; else it waits in the lane, and is called by the one before it. A waiting thread is
-// woken, a submitted command is given to a thread of the pool.
+// its own thread; else it waits in the lane, and is called by the one before it. A waiting thread
+// is woken, a submitted command is given to a thread of the pool.
 #include <cairn/framework/dispatcher.hpp>
 
 #include <boost/core/demangle.hpp>

@@ -20,7 +20,15 @@ const event_codec& event_store_core::codec_of(capnp::StructSchema schema)
     }
     const std::unique_lock lock{mutex_};
     auto&                  codec = codecs_[id];
-    if (!codec) codec = std::make_unique<event_codec>(schema);
+    if (!codec) {
+        auto made = std::make_unique<event_codec>(schema);
+        try {
+            schemas_.add(schema);
+        } catch (const error& e) {
+            if (e.code() != errc::read_only) throw;  // who only reads need not say what it knows
+        }
+        codec = std::move(made);
+    }
     return *codec;
 }
 

@@ -7,6 +7,7 @@
 #include "codec.hpp"
 
 #include <cairn/framework/event_store.hpp>
+#include <cairn/framework/schema.hpp>
 
 #include <memory>
 #include <shared_mutex>
@@ -20,7 +21,7 @@ class event_store_core
 {
 public:
     event_store_core(commit_log l, event_store_options o)
-        : log{std::move(l)}, options{std::move(o)}
+        : log{std::move(l)}, options{std::move(o)}, schemas_{log}
     {
     }
 
@@ -45,6 +46,8 @@ public:
     std::vector<std::string> query_types(std::span<const capnp::StructSchema> of) const;
 
 private:
+    schema_registry schemas_;
+
     std::shared_mutex                                               mutex_;
     std::unordered_map<std::uint64_t, std::unique_ptr<event_codec>> codecs_;
 };

@@ -130,7 +130,8 @@ std::string key_store::seal(const std::string& subject, bytes_view plain,
     int       n = 0;
     auto*     to = nonce + nonce_bytes;
     if (EVP_EncryptInit_ex(c.get(), EVP_aes_256_gcm(), nullptr, k.bytes.data(), nonce) != 1 ||
-        EVP_EncryptUpdate(c.get(), nullptr, &n, bytes_of(sealed), static_cast<int>(nonce_at)) != 1 ||
+        EVP_EncryptUpdate(c.get(), nullptr, &n, bytes_of(sealed),
+                          static_cast<int>(nonce_at)) != 1 ||
         EVP_EncryptUpdate(c.get(), nullptr, &n, bytes_of(bound_to),
                           static_cast<int>(bound_to.size())) != 1 ||
         EVP_EncryptUpdate(c.get(), to, &n, bytes_of(plain), static_cast<int>(plain.size())) != 1 ||

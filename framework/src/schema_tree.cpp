@@ -28,7 +28,8 @@ struct known_annotation
 };
 
 /// Those of schema/cairn/event.capnp that take a text. Compiled code does not have them.
-constexpr std::array<known_annotation, 1> known_annotations{{{tag_annotation, "tag"}}};
+constexpr std::array<known_annotation, 2> known_annotations{
+    {{tag_annotation, "tag"}, {personal_annotation, "personal"}}};
 
 std::string quoted(std::string_view text)
 {

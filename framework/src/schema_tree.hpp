@@ -3,6 +3,8 @@
 // Schemas as text, and as the message that is kept of them.
 #pragma once
 
+#include "annotations.hpp"
+
 #include <cairn/framework/schema.hpp>
 
 #include <capnp/schema.capnp.h>
@@ -13,9 +15,6 @@
 #include <vector>
 
 namespace cairn::detail {
-
-/// $Cairn.tag, in schema/cairn/event.capnp.
-inline constexpr std::uint64_t tag_annotation = 0xe3b6d9a24f7c8150;
 
 std::string text_of(capnp::Text::Reader text);
 std::string short_name(capnp::Schema schema);

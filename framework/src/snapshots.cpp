@@ -110,7 +110,9 @@ void snapshots::verify(const record_view& r, instance& restored, const stream_id
 
 void snapshots::offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in)
 {
-    const auto due = [](std::uint64_t limit, std::uint64_t now) { return limit > 0 && now >= limit; };
+    const auto due = [](std::uint64_t limit, std::uint64_t now) {
+        return limit > 0 && now >= limit;
+    };
     if (!due(policy_.every_events, of.unsaved_events()) &&
         !due(policy_.every_bytes, of.unsaved_bytes()) &&
         !(policy_.load_time.count() > 0 && loaded_in >= policy_.load_time &&

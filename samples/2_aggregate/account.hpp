@@ -10,8 +10,8 @@ namespace bank {
 struct Deposit  { std::uint64_t cents; };
 struct Withdraw { std::uint64_t cents; };
 
-inline auto deposited(std::uint64_t cents) { return cairn::event<Deposited>{[&](auto e) { e.setCents(cents); }}; }
-inline auto withdrawn(std::uint64_t cents) { return cairn::event<Withdrawn>{[&](auto e) { e.setCents(cents); }}; }
+auto deposited(auto cents) { return cairn::event<Deposited>{[=](auto e) { e.setCents(cents); }}; }
+auto withdrawn(auto cents) { return cairn::event<Withdrawn>{[=](auto e) { e.setCents(cents); }}; }
 
 struct Account : cairn::aggregate<Deposited, Withdrawn>
 {

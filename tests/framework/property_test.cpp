@@ -107,7 +107,8 @@ TEST_CASE("decide() and apply() that throw are found without being asked for")
 TEST_CASE("a snapshot that loses something is found without being asked for")
 {
     const auto v = property<Lossy>().command(some_deposit).holds();
-    CHECK_THAT(v.what, Catch::StartsWith("a snapshot that was restored and saved again is another"));
+    CHECK_THAT(v.what,
+               Catch::StartsWith("a snapshot that was restored and saved again is another"));
 }
 
 TEST_CASE("a property without commands proves nothing, and says so")

@@ -26,7 +26,8 @@ struct Stricter : aggregate<Opened, Deposited, Withdrawn>
     void apply(Withdrawn::Reader e) { cents -= e.getCents(); }
 };
 
-std::optional<Stricter::decision> again(const Stricter& then, const std::vector<any_event>& recorded)
+std::optional<Stricter::decision> again(const Stricter&               then,
+                                        const std::vector<any_event>& recorded)
 {
     if (recorded.size() == 2) return std::nullopt;  // a Move
     if (const auto e = recorded.front().as<Withdrawn>())

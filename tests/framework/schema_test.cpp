@@ -398,8 +398,6 @@ TEST_CASE("an event is JSON with nothing but the log")
     auto log = commit_log::in_memory();
     log.create_topic("accounts");
     {
-        schema_registry schemas{log};
-        schemas.add(capnp::Schema::from<bank::Opened>());
         repository<bank::Account> accounts{log, "accounts"};
         REQUIRE(
             accounts.execute("a-1", bank::Open{"Ada", bank::Opened::Kind::SAVINGS}).has_value());
@@ -408,9 +406,47 @@ TEST_CASE("an event is JSON with nothing but the log")
     const schema_registry schemas{log};
     auto                  range = log.read_all();
     CHECK(schemas.json(*range.next()) == R"({"owner":"Ada","kind":"savings","limit":"0"})");
-    CHECK(schemas.json(*range.next()) == std::nullopt);  // Deposited is not registered
-    schema_registry{log}.add(capnp::Schema::from<bank::Deposited>());
-    CHECK(json_of_last(log, schemas) == R"({"cents":"5"})");  // and now it is
+    CHECK(schemas.json(*range.next()) == R"({"cents":"5"})");
+}
+
+TEST_CASE("a type of event is registered before its first event is recorded")
+{
+    auto log = commit_log::in_memory();
+    log.create_topic("accounts");
+    const repository<bank::Account> accounts{log, "accounts"};
+    const schema_registry           schemas{log};
+    CHECK(log.end_position() > position{0});
+    for (const char* type : {"Opened", "Deposited", "Withdrawn"}) CHECK(schemas.find(type));
+    const auto end = log.end_position();
+    const repository<bank::Account> again{log, "accounts"};
+    CHECK(log.end_position() == end);  // nothing new
+}
+
+TEST_CASE("a repository is refused where its types would read recorded events wrongly")
+{
+    auto log = commit_log::in_memory();
+    log.create_topic("accounts");
+    // What the log has under Deposited's id is a struct with text where `cents` is.
+    capnp::MallocMessageBuilder copy;
+    copy.setRoot(capnp::Schema::from<bank::Deposited>().getProto());
+    auto node  = copy.getRoot<capnp::schema::Node>();
+    auto field = node.getStruct().getFields()[0];
+    field.getSlot().getType().setText();
+    field.getSlot().getDefaultValue().setText("");
+    node.getStruct().setDataWordCount(0);
+    node.getStruct().setPointerCount(2);
+    field.getSlot().setOffset(1);
+    capnp::SchemaLoader loader;
+    schema_registry{log}.add(loader.load(node.asReader()).asStruct());
+
+    std::string what;
+    try {
+        repository<bank::Account> accounts{log, "accounts"};
+    } catch (const error& e) {
+        CHECK(e.code() == errc::incompatible_schema);
+        what = e.what();
+    }
+    CHECK_THAT(what, Catch::Contains("Deposited") && Catch::Contains("cents"));
 }
 
 TEST_CASE("a record without ce_dataschema is known by its ce_type")

@@ -115,6 +115,7 @@ TEST_CASE("a decision over several streams and tags is tested in the same words"
                           CHECK(courses.taken == 1);
                           return {};
                       },
-                      from_stream<Seats>("courses", "maths"), from_stream<Courses>("students", "ada"))
+                      from_stream<Seats>("courses", "maths"),
+                      from_stream<Courses>("students", "ada"))
                   .then_nothing());
 }

@@ -14,9 +14,9 @@ namespace detail {
 class key_store;
 }
 
-/// A key for each person, in a compacted topic. What is personal is encrypted with it (AES-256-GCM),
-/// so that to forget the person is to destroy the key, in one place, wherever copies of the events
-/// are.
+/// A key for each person, in a compacted topic. What is personal is encrypted with it
+/// (AES-256-GCM), so that to forget the person is to destroy the key, in one place, wherever copies
+/// of the events are.
 ///
 ///     cairn::key_ring keys{cairn::commit_log::open("./keys")};
 ///

@@ -101,8 +101,15 @@ std::string text_of(const C& command)
 ///               .invariant("it is never overdrawn", [](const Account& a) { return a.cents >= 0; })
 ///               .holds());
 ///
-/// Also checked without being asked: decide() and apply() do not throw, and where the aggregate
-/// has snapshots, one that is restored and saved again is the same.
+/// Invariants
+///   - The same seed makes the same sequences, on every machine.
+///   - What is told is the shortest: without any one of its commands it does not fail.
+///   - Also checked, without being asked: decide() and apply() do not throw; a snapshot that is
+///     restored and saved again is the same.
+///
+/// Threads   One.
+/// Lifetime  A value.
+/// Errors    None: holds() says what broke. What a function that makes commands throws, it throws.
 template <is_aggregate A>
 class property
 {
@@ -135,9 +142,21 @@ public:
         return *this;
     }
 
-    property& runs(int n) { options_.runs = n; return *this; }
-    property& length(int commands_max) { options_.length = commands_max; return *this; }
-    property& seed(std::uint64_t s) { options_.seed = s; return *this; }
+    property& runs(int n)
+    {
+        options_.runs = n;
+        return *this;
+    }
+    property& length(int commands_max)
+    {
+        options_.length = commands_max;
+        return *this;
+    }
+    property& seed(std::uint64_t s)
+    {
+        options_.seed = s;
+        return *this;
+    }
 
     verdict holds() const
     {

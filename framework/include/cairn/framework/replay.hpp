@@ -50,8 +50,8 @@ replay_result replay(const event_store& store, const std::string& topic,
 
 }  // namespace detail
 
-/// Goes through all streams of a topic, decision by decision, and asks `again` what would be decided
-/// now, on the state as it was then; tells where that is not what was recorded. Nothing is
+/// Goes through all streams of a topic, decision by decision, and asks `again` what would be
+/// decided now, on the state as it was then; tells where that is not what was recorded. Nothing is
 /// recorded. Commands are not on the log, so `again` makes one of the events that it came to:
 ///
 ///     auto changes = cairn::replay<Account>(store, "accounts",

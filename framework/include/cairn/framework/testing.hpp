@@ -151,6 +151,13 @@ history<A> given(const event<Es>&... happened)
 ///               .when(enrol("maths", "bob"), from_tags<Seats>("course:maths"),
 ///                     from_tags<Courses>("student:bob"))
 ///               .then_rejected("the course is full"));
+///
+/// Invariants
+///   - when() records nothing: the next one is of the same world.
+///
+/// Threads   One.
+/// Lifetime  A handle on its log.
+/// Errors    As decider::execute().
 class world
 {
 public:
@@ -171,7 +178,6 @@ public:
     {
         any_decision got;
         decider      by{store_, "spec"};
-        // What it decides is told, and not recorded: the next when() is of the same world.
         (void)by.execute(
             "decision",
             [&](const States&... states) {

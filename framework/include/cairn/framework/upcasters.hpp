@@ -56,7 +56,8 @@ public:
     {
         static_assert(upcast_result<std::invoke_result_t<const As&, typename Old::Reader>>,
                       "an upcaster returns an event, or std::vector<cairn::any_event>");
-        add({capnp::Schema::from<Old>(), [as](capnp::MessageReader& old, std::vector<any_event>& out) {
+        add({capnp::Schema::from<Old>(),
+             [as](capnp::MessageReader& old, std::vector<any_event>& out) {
                  put(out, as(old.getRoot<Old>()));
              }});
         return *this;

@@ -15,6 +15,9 @@ namespace cairn::detail {
 
 /// Opens one message after the other; the scratch that misaligned ones are copied to is kept.
 ///
+/// Invariants
+///   - open() leaves nothing of the message before it.
+///
 /// Threads   One.
 /// Lifetime  What open() returned, and readers of it, are good until the next open(). The bytes
 ///           must live as long.

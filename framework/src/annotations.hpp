@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The ids of the annotations in schema/cairn/event.capnp.
+#pragma once
+
+#include <cstdint>
+
+namespace cairn::detail {
+
+inline constexpr std::uint64_t tag_annotation      = 0xe3b6d9a24f7c8150;
+inline constexpr std::uint64_t personal_annotation = 0x9c1e5a7d3b60f284;
+
+}  // namespace cairn::detail
