@@ -13,6 +13,7 @@ struct Withdraw { std::uint64_t cents; };
 auto deposited(auto cents) { return cairn::event<Deposited>{[=](auto e) { e.setCents(cents); }}; }
 auto withdrawn(auto cents) { return cairn::event<Withdrawn>{[=](auto e) { e.setCents(cents); }}; }
 
+//[ account
 struct Account : cairn::aggregate<Deposited, Withdrawn>
 {
     std::uint64_t cents = 0;
@@ -27,5 +28,6 @@ struct Account : cairn::aggregate<Deposited, Withdrawn>
     void apply(Deposited::Reader e) { cents += e.getCents(); }
     void apply(Withdrawn::Reader e) { cents -= e.getCents(); }
 };
+//]
 
 }  // namespace bank
