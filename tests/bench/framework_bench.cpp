@@ -59,7 +59,7 @@ struct Order : aggregate<LineAdded>
     decision decide(const AddLine& c) const
     {
         if (lines >= 1'000) return reject("the order is full");
-        return event<LineAdded>{[&](auto e) {
+        return cairn::event<LineAdded>{[&](auto e) {
             static const std::string note(110, 'n');
             e.setSku("85123A");
             e.setQuantity(static_cast<std::uint32_t>(c.number % 7 + 1));
