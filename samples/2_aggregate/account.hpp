@@ -1,4 +1,3 @@
-// An account: what may be asked of it, and what may happen to it.
 #pragma once
 
 #include "account.capnp.h"
@@ -7,6 +6,7 @@
 
 namespace bank {
 
+//[ account
 struct Deposit  { std::uint64_t cents; };
 struct Withdraw { std::uint64_t cents; };
 

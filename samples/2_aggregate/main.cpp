@@ -6,10 +6,10 @@
 
 using namespace bank;
 
-int main()
+int main(int argc, char** argv)
 {
-    auto log = cairn::commit_log::in_memory();
-    log.create_topic("accounts");
+    auto log = argc > 1 ? cairn::commit_log::open(argv[1]) : cairn::commit_log::in_memory();
+    log.ensure_topic("accounts");
 
     cairn::repository<Account> accounts{log, "accounts"};
     accounts.execute("ada", Deposit{100}).value();

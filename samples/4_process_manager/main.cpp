@@ -6,21 +6,23 @@
 
 using namespace shop;
 
-int main()
+int main(int argc, char** argv)
 {
     // A clock that is set by hand: half an hour takes no time here.
     cairn::timestamp now{1'700'000'000'000};
     const auto       clock = [&] { return now; };
 
-    auto log = cairn::commit_log::in_memory({.clock = clock});
-    log.create_topic("orders");
-    log.create_topic("payments");
+    auto log = argc > 1 ? cairn::commit_log::open(argv[1], {.clock = clock})
+                        : cairn::commit_log::in_memory({.clock = clock});
+    log.ensure_topic("orders");
+    log.ensure_topic("payments");
 
     //[ payment_wiring
     cairn::repository<Order>       orders{log, "orders"};
     cairn::process_runner<Payment> payments{log, "payments", {.clock = clock}, orders};
     //]
 
+    //[ payment_day
     orders.execute("o-1", Place{}).value();
     orders.execute("o-2", Place{}).value();
     payments.run_until_idle();  // a service calls start(), and it runs in the background
@@ -30,6 +32,7 @@ int main()
 
     now += 20 * 60'000;
     payments.run_until_idle();
+    //]
 
     for (const auto* id : {"o-1", "o-2"})
         for (const auto& happened : log.read_stream({"orders", id}))

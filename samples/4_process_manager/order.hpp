@@ -23,6 +23,7 @@ inline auto order_cancelled(const std::string& why)
     return cairn::event<OrderCancelled>{[&](auto e) { e.setWhy(why); }};
 }
 
+//[ order
 struct Order : cairn::aggregate<OrderPlaced, OrderPaid, OrderCancelled>
 {
     bool placed = false;
@@ -48,5 +49,6 @@ struct Order : cairn::aggregate<OrderPlaced, OrderPaid, OrderCancelled>
     void apply(OrderPaid::Reader) { open = false; }
     void apply(OrderCancelled::Reader) { open = false; }
 };
+//]
 
 }  // namespace shop

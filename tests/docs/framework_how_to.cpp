@@ -4,6 +4,7 @@
 #include "university.capnp.h"
 
 #include <cairn/framework/decider.hpp>
+#include <cairn/framework/testing.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -38,6 +39,14 @@ auto student_enrolled(const std::string& course, const std::string& student)
     return cairn::event<StudentEnrolled>{[&](auto e) {
         e.setCourse(course);
         e.setStudent(student);
+    }};
+}
+
+auto seats_offered(const std::string& course, std::uint32_t seats)
+{
+    return cairn::event<SeatsOffered>{[&](auto e) {
+        e.setCourse(course);
+        e.setSeats(seats);
     }};
 }
 
@@ -83,3 +92,20 @@ TEST_CASE("a course has only so many seats, and a student takes at most three")
     CHECK(enrol(office, "art", "ada").has_value());
     CHECK(enrol(office, "music", "ada").error().reason == "three courses are enough");
 }
+
+//[ given_all
+TEST_CASE("a course that is full takes nobody")
+{
+    const auto bob = [](const Seats& seats) -> cairn::decision<StudentEnrolled> {
+        if (seats.free <= 0) return cairn::reject("the course is full");
+        return student_enrolled("maths", "bob");
+    };
+    using cairn::testing::given_all;
+    CHECK(given_all(seats_offered("maths", 2), student_enrolled("maths", "ada"))
+              .when(bob, cairn::from_tags<Seats>("course:maths"))
+              .then(student_enrolled("maths", "bob")));
+    CHECK(given_all(seats_offered("maths", 1), student_enrolled("maths", "ada"))
+              .when(bob, cairn::from_tags<Seats>("course:maths"))
+              .then_rejected("the course is full"));
+}
+//]
