@@ -13,7 +13,6 @@ struct Withdraw { std::uint64_t cents; };
 auto deposited(auto cents) { return cairn::event<Deposited>{[=](auto e) { e.setCents(cents); }}; }
 auto withdrawn(auto cents) { return cairn::event<Withdrawn>{[=](auto e) { e.setCents(cents); }}; }
 
-//[ account
 struct Account : cairn::aggregate<Deposited, Withdrawn>
 {
     std::uint64_t cents = 0;
