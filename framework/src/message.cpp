@@ -20,7 +20,7 @@ capnp::MessageReader& message::open(bytes_view bytes)
     if (reinterpret_cast<std::uintptr_t>(bytes.data()) % word != 0) {
         scratch_.resize(count);
         std::memcpy(scratch_.data(), bytes.data(), bytes.size());
-        words = scratch_.data();
+        words = reinterpret_cast<const capnp::word*>(scratch_.data());
     }
     try {
         reader_.emplace(kj::arrayPtr(words, count));

@@ -164,12 +164,12 @@ std::optional<std::string> json_of(capnp::StructSchema schema, bytes_view value)
     limits.nestingLimit          = 64;
     limits.traversalLimitInWords = 4 * (value.size() / word) + 2 * values_max;
 
-    std::vector<capnp::word> aligned;
+    std::vector<std::uint64_t> aligned;
     const auto*              words = reinterpret_cast<const capnp::word*>(value.data());
     if (reinterpret_cast<std::uintptr_t>(value.data()) % word != 0) {
         aligned.resize(value.size() / word);
         std::copy(value.begin(), value.end(), reinterpret_cast<char*>(aligned.data()));
-        words = aligned.data();
+        words = reinterpret_cast<const capnp::word*>(aligned.data());
     }
     try {
         capnp::FlatArrayMessageReader message{kj::arrayPtr(words, value.size() / word), limits};

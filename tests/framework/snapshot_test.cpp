@@ -51,7 +51,7 @@ void pay(commit_log log, int times, snapshot_policy policy = every_ten)
 template <class A>
 loaded<A> load(commit_log log, snapshot_policy policy = every_ten)
 {
-    return repository<A>{log, "accounts", {.snapshots = policy}}.template load("a");
+    return repository<A>{log, "accounts", {.snapshots = policy}}.load("a");
 }
 
 }  // namespace

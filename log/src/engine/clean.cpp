@@ -77,7 +77,7 @@ void engine::run_cleaner()
         try {
             clean_all(true);
         } catch (const std::exception& e) {
-            say(std::string{"cleaning: "} + e.what());
+            say_why("cleaning: ", e);
         }
     }
 }

@@ -245,6 +245,9 @@ private:
     auto reading(F&& read) const;
     void reload_segments() const;
     void say(const std::string& what) const;
+    /// For a thread that goes on after a failure: where there is no memory for the words, or the
+    /// listener throws, nothing is said.
+    void say_why(const char* doing, const std::exception& e) const noexcept;
 
     // Cleaning (clean.cpp).
     struct cleaning;

@@ -204,7 +204,7 @@ void engine::run_merger()
         } catch (const storage_error& e) {
             pause = true;
             if (e.code() == errc::disk_full) {
-                if (!full) say(std::string{"the merger waits for room on the disk: "} + e.what());
+                if (!full) say_why("the merger waits for room on the disk: ", e);
                 full = true;
                 const std::lock_guard step{merge_step_mutex_};
                 no_room_ = true;
@@ -215,7 +215,7 @@ void engine::run_merger()
             }
         } catch (const std::exception& e) {
             pause = true;
-            say(std::string{"the merger tries again: "} + e.what());
+            say_why("the merger tries again: ", e);
         }
         if (stop || failed_) return;
     }
@@ -233,7 +233,7 @@ void engine::run_indexer()
             while (!failed_ && index_->merge()) {}
         } catch (const std::exception& e) {
             // The runs stay as they were, and the next flush brings the next try.
-            say(std::string{"runs of the index could not be merged: "} + e.what());
+            say_why("runs of the index could not be merged: ", e);
         }
     }
 }

@@ -92,7 +92,16 @@ engine::~engine()
     try {
         close();
     } catch (const std::exception& e) {
-        say(std::string{"closing: "} + e.what());
+        say_why("closing: ", e);
+    }
+}
+
+void engine::say_why(const char* doing, const std::exception& e) const noexcept
+{
+    try {
+        say(doing + std::string{e.what()});
+    } catch (...) {
+        // What failed is tried again, or is told by what it made fail.
     }
 }
 
@@ -351,7 +360,7 @@ void engine::run_refresher()
         try {
             refresh();
         } catch (const std::exception& e) {
-            say(std::string{"refreshing: "} + e.what());
+            say_why("refreshing: ", e);
         }
     }
 }

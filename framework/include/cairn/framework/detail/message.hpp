@@ -7,6 +7,7 @@
 
 #include <capnp/serialize.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,7 +36,7 @@ public:
     capnp::MessageReader& opened() { return *reader_; }
 
 private:
-    std::vector<capnp::word>                    scratch_;
+    std::vector<std::uint64_t>                   scratch_;  // words, and so aligned
     std::optional<capnp::FlatArrayMessageReader> reader_;
 };
 
