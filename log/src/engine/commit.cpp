@@ -421,6 +421,7 @@ offset& engine::next_offset(group_writer& writer, std::uint32_t uid) const
 void engine::publish(group_writer& writer, timestamp time)
 {
     const std::unique_lock lock{publish_mutex_};
+    half_taken_in_ = true;  // until the end of it: the merger must not take half a group
     index_->add(writer.seen.entries, writer.seen.versions());
     index_->set_end(writer.next());
     for (const auto& [uid, end] : writer.seen.ends) ends_[uid] = end;
@@ -437,6 +438,7 @@ void engine::publish(group_writer& writer, timestamp time)
     unmerged_bytes_ += writer.payload().size();
     tail_.push(std::move(writer.batches));
     end_.store(writer.next().value, std::memory_order_release);
+    half_taken_in_ = false;
 }
 
 void engine::commit(commit_group& group)

@@ -300,6 +300,7 @@ private:
     mutable std::shared_mutex                        publish_mutex_;
     tail                                             tail_;
     boost::unordered_flat_map<std::uint32_t, offset> ends_;
+    bool half_taken_in_ = false;  // there was no memory for it: the journal alone has all of it
     folded_state                                     state_;
     std::atomic<std::int64_t>                        end_{0};
     std::atomic<std::uint64_t>                       topics_epoch_{0};

@@ -83,6 +83,7 @@ bool engine::merge_some()
     position                  end;
     {
         const std::shared_lock lock{publish_mutex_};
+        if (half_taken_in_) return false;
         // No more at once than makes a segment, or small segments would all be one.
         auto most = std::min(merge_bytes_max, options_.segment_bytes_max);
         for (const auto& [name, t] : state_.topics.all())
