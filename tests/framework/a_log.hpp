@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "main/complaint.hpp"
+#include "main/temporary_directory.hpp"
+
 #include <cairn/log/commit_log.hpp>
 
 #include <catch2/catch.hpp>
@@ -10,27 +13,17 @@
 #include <string>
 #include <vector>
 
-#include <unistd.h>
-
 namespace cairn::testing {
 
 /// A log with a topic "accounts"; in memory, or in a directory where it can be opened again.
 struct a_log
 {
     explicit a_log(bool on_disk)
-        : directory{on_disk ? std::filesystem::temp_directory_path() /
-                                  ("cairn-framework-" + std::to_string(::getpid()))
-                            : std::filesystem::path{}}
     {
+        if (on_disk) directory = place.emplace() / "log";
         options.clock = [this] { return timestamp{now}; };
-        std::filesystem::remove_all(directory);
         open();
         log->create_topic("accounts", 3);
-    }
-    ~a_log()
-    {
-        log.reset();
-        if (!directory.empty()) std::filesystem::remove_all(directory);
     }
     void open()
     {
@@ -44,10 +37,11 @@ struct a_log
         open();
     }
 
-    std::filesystem::path     directory;
-    log_options               options;
-    std::int64_t              now = 1'700'000'000'000;
-    std::optional<commit_log> log;
+    std::optional<temporary_directory> place;      // removed after the log is closed
+    std::filesystem::path              directory;  // in it; empty: in memory
+    log_options                        options;
+    std::int64_t                       now = 1'700'000'000'000;
+    std::optional<commit_log>          log;
 };
 
 inline std::vector<std::string> types_of(const commit_log& log, const std::string& id)
@@ -56,18 +50,6 @@ inline std::vector<std::string> types_of(const commit_log& log, const std::strin
     for (const auto& r : log.read_stream({"accounts", id}))
         all.emplace_back(*r.headers.find(header_names::type));
     return all;
-}
-
-template <class F>
-errc code_of(F&& f)
-{
-    try {
-        f();
-    } catch (const error& e) {
-        UNSCOPED_INFO(e.what());
-        return e.code();
-    }
-    return errc{};
 }
 
 }  // namespace cairn::testing
