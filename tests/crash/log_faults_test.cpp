@@ -12,6 +12,9 @@
 
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -302,6 +305,14 @@ TEST_CASE("every Nth allocation failing loses nothing that was acknowledged")
         REQUIRE(child >= 0);
         if (child == 0) {
             // A death of the child, by a signal or std::terminate, is a failure of the test.
+            // It says where, or nobody would find it again.
+#ifdef __SANITIZE_ADDRESS__
+            std::set_terminate([] {
+                allocations_left = -1;
+                __sanitizer_print_stack_trace();
+                std::abort();
+            });
+#endif
             log_workload work{static_cast<std::uint64_t>(nth)};
             bool         failed = false;
             allocations_left    = nth;

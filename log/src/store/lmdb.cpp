@@ -280,8 +280,9 @@ void environment::rename(const std::string& path)
     // The lock file first: who finds the data file by its new name must find the lock file that
     // is in use, and not make another one.
     if (locks_ && file_exists(lock_path(path_))) rename_file(lock_path(path_), lock_path(path));
+    auto to = path;  // the name is the file's as soon as it is renamed
     rename_file(path_, path);
-    path_ = path;
+    path_ = std::move(to);
 }
 
 void environment::sync()

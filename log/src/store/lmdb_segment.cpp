@@ -4,6 +4,8 @@
 #include "file.hpp"
 
 #include <algorithm>
+#include <array>
+#include <climits>
 #include <cstdio>
 #include <limits>
 #include <utility>
@@ -21,6 +23,14 @@ constexpr std::size_t run_bytes_max     = 64 * 1024 - 16;  // whole pages, with 
 constexpr std::size_t block_entries_max = 3276;            // as many as fit in 16 pages
 constexpr std::size_t slice_chunk_bytes = 256 * 1024 - 16;
 constexpr auto        delta_max         = std::numeric_limits<std::uint32_t>::max();
+
+/// Makes no string, since destructors call it. A path that is too long was never opened.
+void remove_lock_file(const std::string& path) noexcept
+{
+    std::array<char, PATH_MAX> name;
+    const auto n = std::snprintf(name.data(), name.size(), "%s%s", path.c_str(), lock_suffix.data());
+    if (n > 0 && static_cast<std::size_t>(n) < name.size()) std::remove(name.data());
+}
 
 /// What an append of so many bytes may take of a segment with so many partitions, at the most: a
 /// run is rounded up to pages and changes a leaf of the tree; batches have envelopes, which for
@@ -209,7 +219,7 @@ lmdb_segment::~lmdb_segment()
     if (is_published()) return;
     held_.reset();
     std::remove(path_.c_str());
-    std::remove((path_ + std::string{lock_suffix}).c_str());
+    remove_lock_file(path_);
 }
 
 position lmdb_segment::first() const
@@ -450,7 +460,7 @@ void lmdb_segment::seal()
     held_->give_back_room();
     if (!is_published()) return;
     let_go();
-    std::remove((path_ + std::string{lock_suffix}).c_str());
+    remove_lock_file(path_);
 }
 
 void lmdb_segment::publish(const std::string& path, position first)
@@ -465,14 +475,15 @@ void lmdb_segment::publish(const std::string& path, position first)
         s.end   = std::max(s.end, first.value);
         write_state(s);
     }
+    auto to = path;  // after the renaming nothing may be in want of memory
     held_->sync();
     held_->rename(path);
-    path_ = path;
+    path_ = std::move(to);
     role_ = role::writes;
     sync_directory(parent_directory(path));
     if (!state_.sealed) return;
     let_go();
-    std::remove((path_ + std::string{lock_suffix}).c_str());
+    remove_lock_file(path_);
 }
 
 // ---- The slice of the index. -----------------------------------------------------------------
