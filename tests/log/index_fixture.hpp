@@ -54,7 +54,7 @@ struct indexed_record
 
     index_entry entry() const
     {
-        return {position, partition_uid, offset, at, check, stream, command, terms, nullptr};
+        return {position, partition_uid, offset, at, check, stream, command, terms, {}};
     }
     bool has(const term& t) const
     {

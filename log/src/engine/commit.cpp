@@ -422,8 +422,10 @@ void engine::publish(group_writer& writer, timestamp time)
 {
     const std::unique_lock lock{publish_mutex_};
     half_taken_in_ = true;  // until the end of it: the merger must not take half a group
-    index_->add(writer.seen.entries, writer.seen.versions());
-    index_->set_end(writer.next());
+    const auto& entries = writer.seen.entries;
+    index_->add(entries, writer.seen.versions());
+    if (entries.empty() || entries.back().position.next() < writer.next())
+        index_->set_end(writer.next());
     for (const auto& [uid, end] : writer.seen.ends) ends_[uid] = end;
     if (writer.touches_state) {
         for (const auto& batch : writer.batches)

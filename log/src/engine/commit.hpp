@@ -39,6 +39,7 @@ struct pending_append
         std::uint32_t            terms      = 0;
         lookup_hint<stream_head> head;
         lookup_hint<stream_head>* known = nullptr;  ///< `head`, or that of the same stream before
+        cairn::version            version{-1};      ///< given in the commit step
     };
     struct stream_check
     {

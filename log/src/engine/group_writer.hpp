@@ -140,7 +140,7 @@ public:
         const auto* known = seen.count(place.stream);
         auto&       count =
             seen.count(place.stream, known ? 0 : index_.head(place.stream, place.known).count);
-        return version{count++};
+        return place.version = version{count++};
     }
 
     /// Adds one record at the next position; builds on the open batch where it can.
@@ -280,7 +280,7 @@ private:
         e.at            = at;
         e.check         = check;
         e.stream        = place.stream;
-        e.hint          = place.known;
+        if (place.stream) e.version = place.version;
         e.command       = place.command;
         e.terms         = std::span{p.terms}.subspan(place.first_term, place.terms);
         seen.entries.push_back(e);

@@ -439,31 +439,31 @@ position index::end() const
 /// have to read a run; it stays true, because only the adding thread adds.
 void index::impl::know_versions(std::span<const index_entry> entries)
 {
-    const auto at_start = view();
     known_versions.assign(entries.size(), 0);
     requests.clear();
     asked.clear();
+    std::shared_ptr<const sources> at_start;
     constexpr std::size_t ahead = 8;
     for (std::size_t i = 0; i < entries.size(); ++i) {
+        const auto& e = entries[i];
+        if (e.version) known_versions[i] = e.version->value;
+        if (!e.stream || e.version) continue;
+        if (!at_start) at_start = view();
         if (i + ahead < entries.size())
             at_start->any_memtable([&](const memtable& m) {
                 m.prefetch_stream(entries[i + ahead].stream);
                 return false;
             });
-        const auto& e = entries[i];
-        if (!e.stream) continue;
         const bool in_memory = at_start->any_memtable([&](const memtable& m) {
             const auto* slot = m.find_stream(e.stream);
             if (slot != nullptr) known_versions[i] = slot->end_version();
             return slot != nullptr;
         });
         if (in_memory) continue;
-        const auto below = e.hint != nullptr ? e.hint->below : position{0};
-        if (e.hint != nullptr) known_versions[i] = e.hint->found.count;
-        if (below == at_start->checkpoint()) continue;
-        requests.push_back({&e.stream, below, {}, nullptr});
+        requests.push_back({&e.stream, {}, {}, nullptr});
         asked.push_back(i);
     }
+    if (requests.empty()) return;
     heads_in_runs(at_start->runs, requests);
     for (std::size_t n = 0; n < asked.size(); ++n)
         if (const auto& found = requests[n].found) known_versions[asked[n]] = found->count;

@@ -100,8 +100,9 @@ struct index_entry
     term                command;    ///< zero: none
     std::span<const term> terms;    ///< types and tags
 
-    /// What head(stream) remembered, where it was asked: saves add() from looking again.
-    const lookup_hint<stream_head>* hint = nullptr;
+    /// Its version in its stream, where whoever adds it knows: add() then believes it and does
+    /// not look.
+    std::optional<cairn::version> version{};
 };
 
 /// Where one event of a stream is.
