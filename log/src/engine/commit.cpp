@@ -217,14 +217,15 @@ bool matches(const query_terms& q, const index_entry& e)
 }
 
 std::optional<refusal> conditions_fail(const append_request& request, pending_append& p,
-                                       const class index& index, const overlay& seen,
-                                       position next)
+                                       const class index& index, overlay& seen, position next)
 {
     for (std::size_t i = 0; i < request.expect.size(); ++i) {
         const auto& c       = request.expect[i];
         auto&       s       = p.streams[i];
         const auto* pending = seen.count(s.stream);
-        const version found{pending ? *pending : index.head(s.stream, &s.head).count};
+        // What was found stays true in this group, and is what its records go on from.
+        const version found{
+            pending ? *pending : seen.count(s.stream, index.head(s.stream, &s.head).count)};
         if (!c.expected.accepts(found)) return wrong_version(c.stream, c.expected, found);
     }
     for (std::size_t i = 0; i < request.boundaries.size(); ++i) {

@@ -181,9 +181,17 @@ void engine::prepare_records(pending_append& p)
 
     p.streams.clear();
     for (const auto& c : request.expect) {
+        auto&       s     = p.streams.emplace_back();
+        const auto& first = request.records.front();
+        // Mostly it is the stream that is appended to, which has been looked up.
+        if (p.places.front().stream && !first.partition && first.topic == c.stream.topic &&
+            first.record.key == c.stream.key) {
+            s.stream = p.places.front().stream;
+            s.head   = p.places.front().head;
+            continue;
+        }
         const auto found = topic(c.stream.topic);
         const auto uid   = found->uids[static_cast<std::size_t>(locate(*found, c.stream.key))];
-        auto&      s     = p.streams.emplace_back();
         s.stream         = hasher.stream(uid, c.stream.key);
         index_->head(s.stream, &s.head);
     }
