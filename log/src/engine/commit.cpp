@@ -439,7 +439,7 @@ void engine::publish(group_writer& writer, timestamp time)
     counters_.batches += writer.batches.size();
     counters_.bytes += writer.payload().size();
     unmerged_bytes_ += writer.payload().size();
-    tail_.push(std::move(writer.batches));
+    tail_.push(writer.batches);
     end_.store(writer.next().value, std::memory_order_release);
     half_taken_in_ = false;
 }
@@ -476,9 +476,10 @@ void engine::commit(commit_group& group)
             records += p->places.size();
         }
 
-        const auto   time = now();
-        group_writer writer{*index_, room, end()};
-        writer.seen.reserve(records);
+        const auto time = now();
+        if (!writer_) writer_ = std::make_unique<group_writer>(*index_);
+        auto& writer = *writer_;
+        writer.start(room, records, end());
         for (auto* p : members)
             if (!p->error)
                 p->request ? decide(writer, *p, time) : decide_batch(writer, *p, time);

@@ -8,6 +8,8 @@
 #include <cairn/log/append.hpp>
 #include <cairn/log/record_batch.hpp>
 
+#include <boost/container/small_vector.hpp>
+
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -25,6 +27,10 @@ namespace cairn::detail {
 /// Lifetime  On the appender's stack. The leader of its group uses it until the gate opens.
 struct pending_append
 {
+    /// Most appends are of a record or two, and then allocate nothing here.
+    template <class T, std::size_t N>
+    using small_vector = boost::container::small_vector<T, N>;
+
     struct place
     {
         topic_ptr                topic;
@@ -64,14 +70,14 @@ struct pending_append
     bool                                            log_append_time = false;
 
     // What was looked up.
-    std::uint64_t               topics_epoch = 0;
-    std::uint64_t               bytes        = 0;  ///< at most, in the journal
-    std::vector<place>          places;
-    std::vector<term>           terms;
-    std::vector<stream_check>   streams;
-    std::vector<boundary_check> boundaries;
-    term                        command;
-    std::string                 scratch;
+    std::uint64_t                 topics_epoch = 0;
+    std::uint64_t                 bytes        = 0;  ///< at most, in the journal
+    small_vector<place, 1>        places;
+    small_vector<term, 4>         terms;
+    small_vector<stream_check, 1> streams;
+    std::vector<boundary_check>   boundaries;
+    term                          command;
+    std::string                   scratch;
 
     // What came of it: one of these.
     receipt                                         result;
@@ -84,16 +90,16 @@ struct pending_append
 /// Appends that share a flush. The first member leads.
 struct commit_group
 {
-    std::vector<pending_append*> members;
-    std::uint64_t                bytes = 0;
-    gate                         done;
+    boost::container::small_vector<pending_append*, 4> members;
+    std::uint64_t                                      bytes = 0;
+    gate                                               done;
 };
 
 /// Adds the terms that a record's headers name: the command, and types and tags where queries show
 /// the record. False: there are more than an index entry takes, and those beyond are left out.
-template <class Headers>
-bool collect_terms(const term_hasher& hasher, const Headers& headers, bool shown,
-                   std::vector<term>& terms, term& command)
+template <class Headers, class Terms>
+bool collect_terms(const term_hasher& hasher, const Headers& headers, bool shown, Terms& terms,
+                   term& command)
 {
     constexpr std::size_t terms_max = 255;  // as index_entry has it
 

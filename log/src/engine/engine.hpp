@@ -294,6 +294,7 @@ private:
     std::mutex                    gather_mutex_;
     std::shared_ptr<commit_group> gathering_;
     std::mutex                    commit_mutex_;
+    std::unique_ptr<group_writer> writer_;  ///< guarded by commit_mutex_
 
     // ---- Guarded by publish_mutex_. --------------------------------------------------------
 

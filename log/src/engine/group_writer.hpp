@@ -6,6 +6,7 @@
 
 #include <cairn/log/crc32c.hpp>
 
+#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 
 #include <cstdint>
@@ -28,6 +29,14 @@ namespace cairn::detail {
 class overlay
 {
 public:
+    void clear()
+    {
+        entries.clear();
+        subjects.clear();
+        producers.clear();
+        forget(ends);
+        forget(counts_);
+    }
     void reserve(std::size_t records)
     {
         entries.reserve(records);
@@ -60,37 +69,48 @@ private:
     {
         std::size_t operator()(const term& t) const noexcept { return t.low; }
     };
+
+    /// Keeps the room of a small group: to clear a table takes as long as it is large.
+    template <class Table>
+    static void forget(Table& table)
+    {
+        if (table.bucket_count() > 256)
+            table = Table{};
+        else
+            table.clear();
+    }
+
     boost::unordered_flat_map<term, std::int64_t, hash> counts_;
     std::vector<version>                                versions_;
 };
 
 /// Buffers of groups, used again: a fresh one costs a page fault for every 4 KB of it, which was
-/// a tenth of a bulk append. They live in the tail until they are merged.
+/// a tenth of a bulk append. They live in the tail until they are merged. Small groups share one:
+/// one for each, freed by the merger on its own thread, was a quarter of a command in memory.
 class buffers
 {
 public:
     static std::shared_ptr<std::string> get(std::size_t bytes)
     {
-        auto                         one  = std::make_unique<std::string>();
-        const auto                   pool = instance();
+        auto       one  = std::make_unique<std::string>();
+        const auto pool = instance();
         {
             const std::lock_guard lock{pool->mutex_};
-            if (!pool->free_.empty() && bytes >= pooled_bytes_min) {
+            if (!pool->free_.empty()) {
                 *one = std::move(pool->free_.back());
                 pool->free_.pop_back();
                 pool->bytes_ -= one->capacity();
             }
         }
         one->clear();
-        one->reserve(bytes);
-        if (bytes < pooled_bytes_min) return std::shared_ptr<std::string>{std::move(one)};
+        one->reserve(std::max(bytes, shared_bytes));
         return std::shared_ptr<std::string>{one.release(),
                                             [pool](std::string* s) { pool->take_back(s); }};
     }
 
 private:
-    static constexpr std::size_t pooled_bytes_min = 16 * 1024;
-    static constexpr std::size_t bytes_max        = 16 << 20;
+    static constexpr std::size_t shared_bytes = 64 * 1024;
+    static constexpr std::size_t bytes_max    = 16 << 20;
 
     static std::shared_ptr<buffers> instance()
     {
@@ -116,13 +136,28 @@ private:
     std::size_t              bytes_ = 0;
 };
 
-/// One group being built.
+/// One group being built; then the next one, in the same memory.
 class group_writer
 {
 public:
-    group_writer(class index& index, std::uint64_t bytes, position first)
-        : index_{index}, buffer_{buffers::get(bytes)}, next_{first}, first_{first}
+    explicit group_writer(class index& index) : index_{index} {}
+
+    /// Begins a group of at most so many bytes and records. What was left of the one before is
+    /// gone, but for the bytes that its batches point to.
+    void start(std::uint64_t bytes, std::size_t count, position first)
     {
+        seen.clear();
+        seen.reserve(count);
+        batches.clear();
+        marks_.clear();
+        newest_.reset();
+        records       = 0;
+        touches_state = false;
+        open_         = false;
+        next_ = first_ = first;
+        if (!buffer_ || buffer_->capacity() - buffer_->size() < bytes)
+            buffer_ = buffers::get(bytes);
+        begin_ = buffer_->size();
     }
 
     overlay                   seen;
@@ -132,7 +167,7 @@ public:
 
     position   next() const noexcept { return next_; }
     position   first() const noexcept { return first_; }
-    bytes_view payload() const noexcept { return *buffer_; }
+    bytes_view payload() const noexcept { return bytes_view{*buffer_}.substr(begin_); }
 
     version version_of(pending_append::place& place)
     {
@@ -206,7 +241,7 @@ public:
         const auto of_record = entry.terms;
         auto&      terms     = marks_.emplace_back(of_record.begin(), of_record.end());
         terms.push_back(index_.hasher().any_record());
-        entry.terms = terms;
+        entry.terms = {terms.data(), terms.size()};
     }
 
     void close()
@@ -288,6 +323,7 @@ private:
 
     class index&                 index_;
     std::shared_ptr<std::string> buffer_;
+    std::size_t                  begin_ = 0;  // of this group in it
     position                     next_;
     position                     first_;
     bool                         open_     = false;
@@ -304,8 +340,10 @@ private:
         std::size_t     entry;  // where its entry is, or would be
         bool            marked = false;
     };
-    std::optional<newest>         newest_;
-    std::deque<std::vector<term>> marks_;  // deque: entries point into them
+    std::optional<newest> newest_;
+
+    /// A deque, as entries point into them.
+    std::deque<boost::container::small_vector<term, 8>> marks_;
 };
 
 }  // namespace cairn::detail

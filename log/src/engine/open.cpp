@@ -10,6 +10,7 @@
 //     journal                                  released ─┴── recover_journal() ── end
 #include "directory.hpp"
 #include "engine.hpp"
+#include "group_writer.hpp"
 
 #include "../file.hpp"
 
@@ -308,7 +309,7 @@ void engine::recover_journal()
                 group.push_back(std::move(placed));
             }
         }
-        tail_.push(std::move(group));
+        tail_.push(group);
         end = next;
         return next - first;
     });

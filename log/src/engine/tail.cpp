@@ -51,7 +51,7 @@ auto first_ending_after(const list& batches, position p)
 
 }  // namespace
 
-void tail::push(std::vector<placed_batch> group)
+void tail::push(std::span<placed_batch> group)
 {
     if (group.empty()) return;
     group_ends_.push_back(group.back().end_position());

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace cairn::detail {
@@ -22,8 +23,8 @@ namespace cairn::detail {
 class tail
 {
 public:
-    /// Adds the batches of one group commit.
-    void push(std::vector<placed_batch> group);
+    /// Adds the batches of one group commit, moved from where they are.
+    void push(std::span<placed_batch> group);
 
     /// Drops everything before `merged`; returns it, so that it is freed outside the lock.
     std::vector<placed_batch> trim(position merged);
