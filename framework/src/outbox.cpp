@@ -13,6 +13,7 @@
 #include "background.hpp"
 #include "checkpoint.hpp"
 #include "event_reader.hpp"
+#include "reason.hpp"
 
 #include "process.capnp.h"
 
@@ -36,17 +37,6 @@ struct lane
     timestamp failed_at{};
     timestamp again_at{};
 };
-
-std::string reason_of(const std::exception_ptr& e)
-{
-    try {
-        std::rethrow_exception(e);
-    } catch (const std::exception& thrown) {
-        return thrown.what();
-    } catch (...) {
-        return "something was thrown that is no std::exception";
-    }
-}
 
 std::string text_of(const record_view& r, std::string_view header)
 {

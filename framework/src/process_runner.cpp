@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One input (an event, or a timer that is due) after the other:
+// Causes (events, and timers that are due) one after the other, several to an append:
 //
 //     load the process -> react -> send the commands, and react to what is refused
 //            ^                        │
-//            │                        v
-//            └── again, if    one append: its events, timers, messages, and the checkpoint,
-//                another wrote       expecting the versions that the processes had, and the
-//                to its stream       checkpoint that we wrote last
+//            │ the next cause         v
+//            ├── until there are  one append: what came of all of them, and the checkpoint,
+//            │   batch_max        expecting the versions that the processes had, and the
+//            │                    checkpoint that we wrote last
+//            │                        │
+//            └── each by itself, if it cannot be recorded: so it is known which one it is
 //
 // The checkpoint's expected version is what makes it exactly once: of two runners only one can
-// record that an input is handled. Commands go out before anything is recorded, because they are
-// never stored. Their ids are made of the input's position and their number in it, so those that
+// record that a cause is handled. Commands go out before anything is recorded, because they are
+// never stored. Their ids are made of the cause's position and their number in it, so those that
 // are sent again after a crash are answered with what they came to the first time.
 //
-// Checkpoints are records of __processes by the topic's name. An input that comes to nothing is
-// not recorded by itself: handled again, it comes to nothing again.
+// For that, causes must meet the same state when they are handled again. Events do: they have an
+// order. Where among them a timer goes off is known only once it is recorded, so what came before
+// it is recorded first, and it is recorded alone.
 #include <cairn/framework/process_runner.hpp>
 
 #include "background.hpp"
-#include "checkpoint.hpp"
 #include "instance.hpp"
-#include "process_timers.hpp"
-
-#include "process.capnp.h"
+#include "process_causes.hpp"
+#include "process_records.hpp"
+#include "reason.hpp"
 
 #include <cxxabi.h>
 #include <algorithm>
@@ -36,70 +38,58 @@ namespace cairn::detail {
 
 namespace {
 
-constexpr const char* checkpoints_topic    = "__processes";
 constexpr std::size_t timer_name_bytes_max = 256;
 constexpr std::size_t processes_cached     = 1024;
-constexpr int         unrecorded_max       = 1000;  // inputs that came to nothing
+constexpr std::size_t batch_bytes_max      = 1 << 20;
 
-topic_config compacted()
-{
-    topic_config c;
-    c.cleanup_delete  = false;
-    c.cleanup_compact = true;
-    return c;
-}
-
-/// What is reacted to.
-struct process_input
-{
-    struct part
-    {
-        const process_type::heard_entry* as;
-        any_event                        event;
-    };
-
-    position          at;      ///< of the record that it comes from
-    timestamp         time{};  ///< what after() counts from
-    stream_id         from{};
-    position          next;  ///< the checkpoint afterwards
-    command_context   carried{};
-    std::vector<part> parts{};
-    std::optional<std::pair<process_timers::id, set_timer>> timer{};
-
-    std::string text() const
-    {
-        if (timer)
-            return "the timer \"" + timer->first.second + "\" of " + timer->first.first +
-                   ", set at position " + std::to_string(at.value);
-        return "the event at position " + std::to_string(at.value) +
-               (parts.empty() ? "" : " (" + std::string{parts.front().event.type_name()} + ")");
-    }
-};
-
-/// What an input comes to.
-struct consequences
+/// Causes that were reacted to, and are recorded together.
+struct process_batch
 {
     struct touched
     {
         std::unique_ptr<instance> body;
-        version                   before;
-        std::size_t               events = 0;
+        std::size_t               events = 0;  ///< applied, and not recorded yet
         std::uint64_t             bytes  = 0;
     };
 
-    std::map<std::string, touched>                         processes;
-    std::vector<std::pair<std::string, any_event>>         events;  ///< by process
-    std::map<process_timers::id, std::optional<timestamp>> timers;
-    std::vector<any_reaction::posting>                     posted;
-    std::deque<std::pair<std::string, sent_command>>       to_send;  ///< by process
-    int                                                    sent    = 0;
-    int                                                    refused = 0;
-
-    bool nothing() const noexcept
-    {
-        return events.empty() && timers.empty() && posted.empty() && sent == 0;
-    }
+    std::vector<process_cause>     causes;
+    process_changes                changes;
+    std::map<std::string, version> seen;  ///< at which versions processes were read
+    std::map<std::string, touched> processes;
+    process_statistics             counts;  ///< to add once it is recorded
+    std::size_t                    bytes = 0;
 };
+
+/// A cause, while it is reacted to.
+struct process_reacting
+{
+    const process_cause&                             cause;
+    process_batch&                                   batch;
+    process_changes                                  changes{};
+    std::deque<std::pair<std::string, sent_command>> to_send{};  ///< by process
+    std::uint64_t                                    refused = 0;
+};
+
+/// What on_step threw. As if the program had ended there: nothing more is recorded.
+class crash_at_step : public process_failed
+{
+public:
+    using process_failed::process_failed;
+};
+
+/// It is no cause's doing, and nothing more can be recorded.
+bool ends_all(const std::exception_ptr& thrown)
+{
+    try {
+        std::rethrow_exception(thrown);
+    } catch (const crash_at_step&) {
+        return true;
+    } catch (const error& e) {
+        return e.code() == errc::fenced_generation || e.code() == errc::closed;
+    } catch (...) {
+        return false;
+    }
+}
 
 }  // namespace
 
@@ -125,43 +115,13 @@ struct process_core::impl
           type{std::move(p)},
           options{std::move(o)},
           targets{std::move(to)},
-          progress{core, {checkpoints_topic, topic}, "runner of the process manager " + topic}
+          records{core, topic},
+          causes{core, type}
     {
         (void)log.describe_topic(topic);  // throws where there is none
-        for (const auto schema : type.schemas) (void)core.codec_of(schema);
         for (const auto schema : type.state.schemas) (void)core.codec_of(schema);
-        log.ensure_topic(timers_topic, 1, compacted());
-        heard.items.push_back({core.query_types(type.schemas), {}});
     }
     ~impl() { thread.stop(); }
-
-    // ---- Beginning. ----------------------------------------------------------------------
-
-    void claim()
-    {
-        auto begin = options.from;
-        progress.claim([&](capnp::MessageReader* newest) {
-            if (newest) {
-                const auto c = newest->getRoot<schema::ProcessCheckpoint>();
-                begin        = position{c.getNext()};
-                generation   = c.getGeneration();
-            }
-            ++generation;
-            return checkpoint_at(begin);
-        });
-        const std::lock_guard lock{mutex};
-        next = read_to = begin;
-        timers.fold(core, topic);
-        claimed = true;
-    }
-
-    event<schema::ProcessCheckpoint> checkpoint_at(position at) const
-    {
-        return event<schema::ProcessCheckpoint>{[&](auto c) {
-            c.setNext(at.value);
-            c.setGeneration(generation);
-        }};
-    }
 
     // ---- Going through the log. ----------------------------------------------------------
 
@@ -170,213 +130,151 @@ struct process_core::impl
     {
         const std::lock_guard turn{turns};
         try {
-            if (!claimed) claim();
-            progress.check();
+            if (!claimed) records.claim(options.from);
+            claimed = true;
+            records.check();
             {
                 const std::lock_guard lock{mutex};
                 failure = nullptr;
             }
             while (!(until_stopped && thread.stopping()) && step()) {
             }
+            record_batch();
         } catch (...) {
-            reading.reset();
-            ahead = nullptr;
-            held.reset();
+            in_hand = {};
+            causes.reset();
             fence.reset();
             const std::lock_guard lock{mutex};
             failure = std::current_exception();
             throw;
         }
-        // Not kept while nobody reads: it holds a segment.
-        if (!ahead) reading.reset();
+        causes.rest();
     }
 
-    /// Handles one input; false where there is none.
+    /// Goes on by one cause; false where there is none.
     bool step()
     {
         // Events that keep coming do not keep a timer from going off: it waits for those only that
         // were there when it was found to be due.
         if (!fence && due_now()) fence = log.end_position();
-        if (!ahead) ahead = next_record();
-        if (held && (!ahead || stream_of(*ahead) != held->from)) {
-            handle(finished());
+        if (auto cause = causes.next(records.next(), fence)) {
+            handle(std::move(*cause));
             return true;
         }
-        if (fence && (!ahead || ahead->position >= *fence)) {
-            fence.reset();
+        if (!fence && in_hand.causes.empty()) return false;
+        record_batch();  // it may set timers, or cancel the one that was due
+        if (std::exchange(fence, std::nullopt))
             if (const auto timer = due_now()) fire(*timer);
-            return true;
-        }
-        if (!ahead) return false;
-        const auto input = input_of(*ahead);
-        read_to          = ahead->position.next();
-        if (input) handle(*input);
-        ahead = nullptr;
         return true;
     }
 
     std::optional<std::pair<process_timers::id, set_timer>> due_now() const
     {
-        auto first = timers.first();
+        auto first = records.first_timer();
         if (first && first->second.at > time_from(options.clock)) first.reset();
         return first;
     }
 
-    const record_view* next_record()
-    {
-        if (!reading) {
-            reader.emplace(core, type.schemas);
-            read_to = next;
-            reading.emplace(log.read_query(heard, next));
-        }
-        if (const auto* r = reading->next()) return r;
-        return reading->wait(record_range::clock::now()) ? reading->next() : nullptr;
-    }
-
-    /// What a record is read as, of what is heard; nullopt where that is to come with the next
-    /// one.
-    std::optional<process_input> input_of(const record_view& r)
-    {
-        process_input input;
-        input.at        = r.position;
-        input.next      = r.position.next();
-        input.time      = r.timestamp;
-        input.from      = stream_of(r);
-        const auto text = [&](std::string_view name) -> std::optional<std::string> {
-            const auto value = r.headers.find(name);
-            return value ? std::optional{std::string{*value}} : std::nullopt;
-        };
-        auto cause = text(header_names::id);
-        if (!cause && r.from)
-            cause = r.from->topic + "-" + std::to_string(r.from->partition) + "@" +
-                    std::to_string(r.offset.value);
-        input.carried.causation_id   = cause;
-        input.carried.correlation_id = text(header_names::correlation_id);
-        if (!input.carried.correlation_id) input.carried.correlation_id = cause;
-        input.carried.trace_parent = text(header_names::trace_parent);
-        try {
-            reader->read(r, [&](const event_type& t, bytes_view e) { take(input, t, e); });
-        } catch (const std::exception& e) {
-            fail(input, e.what());
-        }
-        // With upcasters it may be the first of two that are merged: it is not handled yet.
-        held.reset();
-        if (input.parts.empty() && !core.options.upcasters.empty()) {
-            held = std::move(input);
-            return std::nullopt;
-        }
-        return input;
-    }
-
-    /// What was held, where no second comes.
-    process_input finished()
-    {
-        auto input = std::move(*held);
-        held.reset();
-        reader->finish([&](const event_type& t, bytes_view e) { take(input, t, e); });
-        return input;
-    }
-
-    static stream_id stream_of(const record_view& r)
-    {
-        return {r.from ? r.from->topic : std::string{}, std::string{r.key.value_or(bytes_view{})}};
-    }
-
-    void take(process_input& into, const event_type& t, bytes_view e) const
-    {
-        for (const auto& h : type.heard)
-            if (t.is(h.schema)) into.parts.push_back({&h, any_event{h.schema, e}});
-    }
-
     void fire(const std::pair<process_timers::id, set_timer>& timer)
     {
-        process_input input;
-        input.at      = timer.second.set_at;
-        input.time    = timer.second.at;
-        input.next    = next;
-        input.carried = timer.second.carried;
-        input.timer   = timer;
-        handle(input);
+        process_cause cause;
+        cause.at      = timer.second.set_at;
+        cause.time    = timer.second.at;
+        cause.next    = records.next();
+        cause.carried = timer.second.carried;
+        cause.timer   = timer;
+        handle(std::move(cause));
+        record_batch();
     }
 
-    // ---- One input. ----------------------------------------------------------------------
+    // ---- One cause. ----------------------------------------------------------------------
 
-    void handle(const process_input& input)
+    void handle(process_cause cause)
     {
         try {
-            for (int attempt = 1; !try_once(input); ++attempt) {
-                if (attempt >= options.attempts_max)
-                    throw error{errc::conflict, "others wrote to its process's stream " +
-                                                    std::to_string(attempt) +
-                                                    " times while it was reacting"};
-                const std::lock_guard lock{mutex};
-                ++counts.tried_again;
-            }
-        } catch (const error& e) {
-            if (e.code() == errc::fenced_generation || e.code() == errc::closed) throw;
-            fail(input, e.what());
-        } catch (const std::exception& e) {
-            fail(input, e.what());
+            react(cause, in_hand);
         } catch (...) {
-            fail(input, "something was thrown that is no std::exception");
+            stop_before(cause, std::current_exception());
+        }
+        in_hand.causes.push_back(std::move(cause));
+        if (in_hand.causes.size() >= static_cast<std::size_t>(std::max(options.batch_max, 1)) ||
+            in_hand.bytes >= batch_bytes_max)
+            record_batch();
+    }
+
+    /// Records what came before the cause, and fails.
+    [[noreturn]] void stop_before(const process_cause& cause, const std::exception_ptr& thrown)
+    {
+        if (ends_all(thrown)) std::rethrow_exception(thrown);
+        in_hand.processes.clear();  // they may have applied what is not recorded
+        record_batch();
+        fail(cause, thrown);
+    }
+
+    [[noreturn]] void fail(const process_cause& cause, const std::exception_ptr& thrown)
+    {
+        const auto what =
+            topic + " stops: " + cause.text() + " could not be handled: " + reason_of(thrown);
+        throw process_failed{what, cause.at, thrown};
+    }
+
+    void step_now(process_step s, const process_cause& at) const
+    {
+        if (!options.on_step) return;
+        try {
+            options.on_step(s);
+        } catch (...) {
+            throw crash_at_step{topic + " stops at " + at.text() + ": on_step threw", at.at,
+                                std::current_exception()};
         }
     }
 
-    /// False where others were quicker at the process's stream.
-    bool try_once(const process_input& input)
+    /// Adds to the batch what comes of the cause; where it throws, nothing that is recorded.
+    void react(const process_cause& cause, process_batch& batch)
     {
-        auto what = react(input);
-        if (what.nothing() && !input.timer) {
-            pass_over(input, what);
-            return true;
-        }
-        if (!record_all(input, what)) return false;
-        step_done(input, what);
-        return true;
-    }
-
-    [[noreturn]] void fail(const process_input& input, const std::string& why) const
-    {
-        throw process_failed{topic + " stops: " + input.text() + " could not be handled: " + why,
-                             input.at, std::current_exception()};
-    }
-
-    void step_now(process_step s) const
-    {
-        if (options.on_step) options.on_step(s);
-    }
-
-    consequences react(const process_input& input)
-    {
-        consequences what;
-        if (input.timer) {
-            const auto& [id, timer] = *input.timer;
-            if (!type.react_timer)
-                throw error{errc::invalid_argument,
-                            "it has no `reaction react(const cairn::timer_fired&) const`"};
-            what.timers[id] = std::nullopt;  // unless it is set again
-            auto& process   = load(id.first, what);
-            step_now(process_step::reacting);
-            carry_out(input, id.first,
+        process_reacting now{cause, batch};
+        bool             concerns = false;
+        if (cause.unreadable) std::rethrow_exception(cause.unreadable);
+        if (cause.timer) {
+            const auto& [id, timer] = *cause.timer;
+            check_timer();
+            now.changes.timers[id] = {};  // unless it is set again
+            const auto& process    = load(id.first, batch);
+            step_now(process_step::reacting, cause);
+            carry_out(now, id.first,
                       type.react_timer(process.body->state(),
-                                       {id.first, id.second, timer.at, time_from(options.clock)}),
-                      what);
+                                       {id.first, id.second, timer.at, time_from(options.clock)}));
         }
         message opened;
-        for (const auto& part : input.parts) {
-            const auto id = part.as->process_of(opened.open(part.event.bytes()), input.from);
+        for (const auto& part : cause.parts) {
+            const auto id = part.as->process_of(opened.open(part.event.bytes()), cause.from);
             if (!id) continue;
-            auto& process = load(*id, what);
-            step_now(process_step::reacting);
-            carry_out(input, *id,
-                      part.as->react(process.body->state(), opened.open(part.event.bytes())), what);
+            concerns            = true;
+            const auto& process = load(*id, batch);
+            step_now(process_step::reacting, cause);
+            carry_out(now, *id,
+                      part.as->react(process.body->state(), opened.open(part.event.bytes())));
         }
-        return what;
+        auto& done = batch.counts;
+        ++(cause.timer ? done.timers_fired : concerns ? done.events : done.ignored);
+        done.commands += static_cast<std::uint64_t>(now.changes.sent);
+        done.commands_refused += now.refused;
+        done.posted += now.changes.posted.size();
+        for (const auto& p : now.changes.posted) batch.bytes += p.what.message.bytes().size();
+        for (const auto& e : now.changes.events) batch.bytes += e.happened.bytes().size();
+        batch.changes.add(std::move(now.changes));
     }
 
-    consequences::touched& load(const std::string& id, consequences& what)
+    void check_timer() const
     {
-        const auto [at, is_new] = what.processes.try_emplace(id);
+        if (!type.react_timer)
+            throw error{errc::invalid_argument,
+                        "it has no `reaction react(const cairn::timer_fired&) const`"};
+    }
+
+    process_batch::touched& load(const std::string& id, process_batch& batch)
+    {
+        const auto [at, is_new] = batch.processes.try_emplace(id);
         auto& process           = at->second;
         if (!is_new) return process;
         const auto stream = checked_stream(topic, id);
@@ -396,77 +294,81 @@ struct process_core::impl
                 process.body->apply(r, stream, own, unknown_events::refuse);
             process.body->finish(stream, own, unknown_events::refuse);
         }
-        process.before = process.body->at();
+        batch.seen[id] = process.body->at();
         return process;
     }
 
     /// Takes over what a reaction holds, and what comes of its commands.
-    void carry_out(const process_input& input, const std::string& id, any_reaction reaction,
-                   consequences& what)
+    void carry_out(process_reacting& now, const std::string& id, any_reaction reaction)
     {
-        take_over(input, id, std::move(reaction), what);
-        while (!what.to_send.empty()) {
-            const auto [process, command] = std::move(what.to_send.front());
-            what.to_send.pop_front();
-            if (what.sent >= options.commands_max)
+        take_over(now, id, std::move(reaction));
+        while (!now.to_send.empty()) {
+            const auto [process, command] = std::move(now.to_send.front());
+            now.to_send.pop_front();
+            if (now.changes.sent >= options.commands_max)
                 throw error{errc::invalid_argument,
                             "it came to more than " + std::to_string(options.commands_max) +
                                 " commands: does one refusal lead to the next?"};
-            step_now(process_step::sending);
-            progress.check();
-            const auto answer = send(input, command, what.sent++);
+            step_now(process_step::sending, now.cause);
+            records.check();
+            const auto answer = send(now.cause, command, now.changes.sent++);
             if (answer) continue;
-            ++what.refused;
+            ++now.refused;
             if (type.react_refused)
-                take_over(input, process,
-                          type.react_refused(what.processes.at(process).body->state(),
-                                             {process, command, answer.error()}),
-                          what);
+                take_over(now, process,
+                          type.react_refused(now.batch.processes.at(process).body->state(),
+                                             {process, command, answer.error()}));
         }
     }
 
-    void take_over(const process_input& input, const std::string& id, any_reaction reaction,
-                   consequences& what)
+    void take_over(process_reacting& now, const std::string& id, any_reaction reaction)
     {
-        auto& process = what.processes.at(id);
+        const auto& carried = now.cause.carried;
+        auto&       process = now.batch.processes.at(id);
         for (auto& e : reaction.events) {
             process.body->apply(e);
             ++process.events;
             process.bytes += e.bytes().size();
-            what.events.emplace_back(id, std::move(e));
+            now.changes.events.push_back({id, std::move(e), carried});
         }
         for (const auto& t : reaction.timers) {
-            if (t.name.empty() || t.name.size() > timer_name_bytes_max ||
-                t.name.find('/') != std::string::npos)
-                throw error{errc::invalid_argument,
-                            "a timer called \"" + t.name + "\": its name has 1 to " +
-                                std::to_string(timer_name_bytes_max) + " bytes, none of them /"};
-            if (t.when && !type.react_timer)
-                throw error{errc::invalid_argument,
-                            "it sets the timer \"" + t.name +
-                                "\", and has no `reaction react(const cairn::timer_fired&) const`"};
-            what.timers[{id, t.name}] =
-                t.when ? std::optional{t.when->from(input.time)} : std::nullopt;
+            check_name(t);
+            process_changes::timer_change change{.carried = carried};
+            if (t.when) change.at = t.when->from(now.cause.time);
+            now.changes.timers.insert_or_assign({id, t.name}, std::move(change));
         }
         for (auto& p : reaction.posted) {
             if (p.topic == topic)
                 throw error{errc::invalid_argument,
                             "it posts to its own topic " + topic + ": name another one"};
             (void)checked_stream(p.topic, p.key);
-            what.posted.push_back(std::move(p));
+            now.changes.posted.push_back({std::move(p), carried});
         }
-        for (auto& c : reaction.commands) what.to_send.emplace_back(id, std::move(c));
+        for (auto& c : reaction.commands) now.to_send.emplace_back(id, std::move(c));
     }
 
-    std::string command_id_of(const process_input& input) const
+    void check_name(const any_reaction::timer_change& t) const
     {
-        return topic + "/" + std::to_string(input.at.value);
+        if (t.name.empty() || t.name.size() > timer_name_bytes_max ||
+            t.name.find('/') != std::string::npos)
+            throw error{errc::invalid_argument,
+                        "a timer called \"" + t.name + "\": its name has 1 to " +
+                            std::to_string(timer_name_bytes_max) + " bytes, none of them /"};
+        if (t.when && !type.react_timer)
+            throw error{errc::invalid_argument,
+                        "it sets the timer \"" + t.name +
+                            "\", and has no `reaction react(const cairn::timer_fired&) const`"};
     }
 
-    execute_result send(const process_input& input, const sent_command& command, int number)
+    std::string command_id_of(const process_cause& cause) const
     {
-        auto context               = input.carried;
-        context.command_id         = command_id_of(input) + "/" + std::to_string(number);
+        return topic + "/" + std::to_string(cause.at.value);
+    }
+
+    execute_result send(const process_cause& cause, const sent_command& command, int number)
+    {
+        auto context               = cause.carried;
+        context.command_id         = command_id_of(cause) + "/" + std::to_string(number);
         context.remember_rejection = true;
         for (const auto& t : targets)
             if (*t.aggregate == *command.type().aggregate)
@@ -476,137 +378,81 @@ struct process_core::impl
                     "there is no repository of " + command.aggregate_name()};
     }
 
-    // ---- Recording it. -------------------------------------------------------------------
+    // ---- Recording them. -----------------------------------------------------------------
 
-    /// False where a process's stream has moved on meanwhile: it reacts again.
-    bool record_all(const process_input& input, consequences& what)
+    /// Records what is in hand. Where that cannot be, its causes are handled again, each by
+    /// itself: those before the one that it is about are recorded, and it is told which one.
+    void record_batch()
     {
-        for (;;) {
-            append_request request;
-            request.command_id     = command_id_of(input);
-            const auto timers_from = add_records(request, input, what);
-            progress.add_to(request, checkpoint_at(input.next));
-            step_now(process_step::recording);
-            const auto result = log.try_append(request);
-            if (result) {
-                if (result->repeated) {
-                    progress.check();
-                    // So somebody has deleted the topic of the checkpoints.
+        auto batch = std::exchange(in_hand, {});
+        if (batch.causes.empty()) return;
+        const bool alone = batch.causes.size() == 1;
+        try {
+            if (try_record(batch)) return;
+        } catch (...) {
+            if (ends_all(std::current_exception())) throw;
+            if (alone) fail(batch.causes.front(), std::current_exception());
+        }
+        for (const auto& cause : batch.causes) try_again(cause, alone ? 1 : 0);
+    }
+
+    void try_again(const process_cause& cause, int attempts)
+    {
+        try {
+            for (;; ++attempts) {
+                if (attempts >= options.attempts_max)
+                    throw error{errc::conflict, "others wrote to its process's stream " +
+                                                    std::to_string(attempts) +
+                                                    " times while it was reacting"};
+                {
                     const std::lock_guard lock{mutex};
-                    what.processes.clear();
-                    timers.fold(core, topic);
-                    next = input.next;
-                    return true;
+                    ++counts.tried_again;
                 }
-                keep(input, what, result->first + static_cast<std::int64_t>(timers_from));
-                return true;
+                process_batch alone;
+                react(cause, alone);
+                alone.causes.push_back(cause);
+                if (try_record(alone)) return;
             }
-            const auto why = result.error();
-            if (why.code != errc::wrong_expected_version || !why.stream) throw append_refused{why};
-            const auto& moved = *why.stream;
-            if (moved == progress.stream()) progress.throw_fenced();
-            if (moved.topic == topic) return false;
-            // A message's number in its stream was taken: it gets the next.
+        } catch (...) {
+            if (ends_all(std::current_exception())) throw;
+            fail(cause, std::current_exception());
         }
     }
 
-    /// Returns where among the records those of the timers begin.
-    std::size_t add_records(append_request& request, const process_input& input,
-                            const consequences& what)
+    /// False where others were quicker at a process's stream.
+    bool try_record(process_batch& batch)
     {
-        std::map<stream_id, version> at;
-        for (const auto& [id, process] : what.processes) {
-            const stream_id stream{topic, id};
-            request.expect.push_back({stream, expected_version::exactly(process.before)});
-            at[stream] = process.before;
+        const auto& last = batch.causes.back();
+        if (batch.changes.nothing()) {
+            records.pass_over(batch.causes.size(), last.next);
+            keep(batch);
+            return true;
         }
-        const auto add = [&](const stream_id& stream, const any_event& e) {
-            const auto [known_at, is_new] = at.try_emplace(stream, version{0});
-            auto& number                  = known_at->second;
-            if (is_new) {
-                number = log.stream_version(stream);
-                request.expect.push_back({stream, expected_version::exactly(number)});
-            }
-            request.records.push_back(
-                {stream.topic, core.record_of(e, stream, number, input.carried)});
-            ++number;
-        };
-        for (const auto& [id, e] : what.events) add({topic, id}, e);
-        for (const auto& p : what.posted) add({p.topic, p.key}, p.message);
-        const auto timers_from = request.records.size();
-        for (const auto& [id, when] : what.timers) {
-            const stream_id stream{timers_topic, process_timers::key_of(topic, id)};
-            cairn::record   r;
-            if (when) {
-                const event<schema::TimerSet> set{[&, &id = id, &when = when](auto t) {
-                    t.setTopic(topic);
-                    t.setProcess(id.first);
-                    t.setName(id.second);
-                    t.setDueMs(when->value);
-                }};
-                r = core.record_of(set, stream, log.stream_version(stream), input.carried);
-            }
-            r.key = stream.key;
-            if (when || timers.has(id)) request.records.push_back({timers_topic, std::move(r)});
-        }
-        return timers_from;
+        const auto answer =
+            records.record(batch.changes, batch.seen, last.next, command_id_of(last),
+                           [&] { step_now(process_step::recording, last); });
+        if (answer == process_records::answer::moved) return false;
+        if (answer == process_records::answer::repeated) batch.processes.clear();
+        keep(batch);
+        step_now(process_step::recorded, last);
+        return true;
     }
 
-    /// In memory what is on disk now.
-    void keep(const process_input& input, consequences& what, position timer_at)
+    /// In memory what is recorded now.
+    void keep(process_batch& batch)
     {
-        const std::lock_guard lock{mutex};
-        for (const auto& [id, when] : what.timers) {
-            if (when) {
-                auto            carried = input.carried;
-                const stream_id stream{timers_topic, process_timers::key_of(topic, id)};
-                carried.causation_id = stream.topic + "/" + stream.key + "@" +
-                                       std::to_string(log.stream_version(stream).value - 1);
-                timers.set(id, {*when, timer_at, std::move(carried)});
-                ++timer_at;
-            } else if (timers.has(id)) {
-                timers.remove(id);
-                ++timer_at;
-            }
-        }
-        progress.written();
-        unrecorded = 0;
-        next       = input.next;
-        counts.posted += what.posted.size();
-    }
-
-    void step_done(const process_input& input, consequences& what)
-    {
-        {
-            const std::lock_guard lock{mutex};
-            ++(input.timer ? counts.timers_fired : counts.events);
-            counts.commands += static_cast<std::uint64_t>(what.sent);
-            counts.commands_refused += static_cast<std::uint64_t>(what.refused);
-        }
-        if (known.size() + what.processes.size() > processes_cached) known.clear();
-        for (auto& [id, process] : what.processes) {
+        if (known.size() + batch.processes.size() > processes_cached) known.clear();
+        for (auto& [id, process] : batch.processes) {
             process.body->recorded(process.events, process.bytes, process.body->last());
             known[id] = std::move(process.body);
         }
-        step_now(process_step::recorded);
-    }
-
-    /// An input that comes to nothing. It is recorded now and then that they are behind us, so
-    /// that a start does not go through all of them again.
-    void pass_over(const process_input& input, consequences& what)
-    {
-        for (auto& [id, process] : what.processes)
-            if (known.size() < processes_cached) known[id] = std::move(process.body);
-        if (++unrecorded >= unrecorded_max) {
-            append_request request;
-            progress.add_to(request, checkpoint_at(input.next));
-            if (!log.try_append(request)) progress.throw_fenced();
-            progress.written();
-            unrecorded = 0;
-        }
         const std::lock_guard lock{mutex};
-        next = input.next;
-        ++(what.processes.empty() ? counts.ignored : counts.events);
+        counts.events += batch.counts.events;
+        counts.ignored += batch.counts.ignored;
+        counts.timers_fired += batch.counts.timers_fired;
+        counts.commands += batch.counts.commands;
+        counts.commands_refused += batch.counts.commands_refused;
+        counts.posted += batch.counts.posted;
     }
 
     // ---- In the background. --------------------------------------------------------------
@@ -616,17 +462,17 @@ struct process_core::impl
         while (!thread.stopping()) {
             try {
                 work(true);
-                position                  from;
-                std::chrono::milliseconds nap{1000};
+                std::optional<record_range> news;
+                std::chrono::milliseconds   nap{1000};
                 {
                     const std::lock_guard turn{turns};
-                    from = read_to;
-                    if (const auto first = timers.first())
+                    news = causes.news();
+                    if (const auto first = records.first_timer())
                         nap = std::clamp(
                             std::chrono::milliseconds{first->second.at - time_from(options.clock)},
                             std::chrono::milliseconds{0}, nap);
                 }
-                thread.sleep(log.read_query(heard, from), nap);
+                thread.sleep(std::move(*news), nap);
             } catch (...) {
                 const std::lock_guard lock{mutex};
                 failure = std::current_exception();
@@ -642,26 +488,18 @@ struct process_core::impl
     const process_type        type;
     const process_options     options;
     const std::vector<target> targets;
-    checkpoint                progress;
-    query                     heard;
+    process_records           records;
+    process_causes            causes;
 
-    // One thread at a time handles; what others ask for changes under `mutex` as well.
-    std::mutex                   turns;
-    bool                         claimed    = false;
-    std::int64_t                 generation = 0;
-    int                          unrecorded = 0;
-    std::optional<event_reader>  reader;
-    std::optional<record_range>  reading;
-    const record_view*           ahead = nullptr;  // read, not handled
-    std::optional<process_input> held;             // for a second that it is merged with
-    std::optional<position>      fence;            // what is before it comes before the timer
-    position                     read_to;
-    std::uint64_t                forgotten = 0;
+    // One thread at a time handles.
+    std::mutex              turns;
+    bool                    claimed = false;
+    std::optional<position> fence;  // what is before it comes before the timer
+    process_batch           in_hand;
+    std::uint64_t           forgotten = 0;
     std::unordered_map<std::string, std::unique_ptr<instance>> known;
 
     mutable std::mutex mutex;
-    position           next;
-    process_timers     timers;
     process_statistics counts;
     std::exception_ptr failure;
 
@@ -707,14 +545,12 @@ std::exception_ptr process_core::failure() const noexcept
 
 position process_core::next() const noexcept
 {
-    const std::lock_guard lock{impl_->mutex};
-    return impl_->next;
+    return impl_->records.next();
 }
 
 std::vector<pending_timer> process_core::timers() const
 {
-    const std::lock_guard lock{impl_->mutex};
-    return impl_->timers.pending();
+    return impl_->records.pending();
 }
 
 process_statistics process_core::statistics() const

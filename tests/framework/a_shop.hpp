@@ -6,6 +6,8 @@
 
 #include <cairn/framework/process_runner.hpp>
 
+#include <catch2/catch.hpp>
+
 #include <atomic>
 #include <optional>
 #include <string>
@@ -90,5 +92,23 @@ struct a_shop
 };
 
 using names = std::vector<std::string>;
+
+/// Thrown by on_step.
+struct crash
+{};
+
+/// What run_until_idle() throws.
+template <class Runner>
+cairn::process_failed failure_of(Runner& runner)
+{
+    try {
+        runner.run_until_idle();
+    } catch (const cairn::process_failed& e) {
+        UNSCOPED_INFO(e.what());
+        return e;
+    }
+    FAIL("it should have failed");
+    throw 0;
+}
 
 }  // namespace shop

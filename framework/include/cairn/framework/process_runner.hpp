@@ -19,9 +19,9 @@ namespace cairn {
 
 /// What a process_runner does one after the other; before it does, it calls options.on_step.
 enum class process_step {
-    reacting,   ///< the process is loaded
+    reacting,   ///< the process is loaded; once for each cause
     sending,    ///< a command; once for each
-    recording,  ///< all that came of it
+    recording,  ///< all that came of the batch
     recorded,   ///< it is on disk
 };
 
@@ -34,13 +34,17 @@ struct process_options
     /// Where one begins that has never run: at the log's beginning, or at end_position().
     position from{};
 
+    /// So many events that are there already are recorded together, in one append: a crash before
+    /// that sends their commands again. A timer is recorded by itself.
+    int batch_max = 64;
+
     /// So often is tried again what others were quicker at; then errc::conflict.
     int attempts_max = 10;
 
     /// So many commands one event may come to, also by refusals; then errc::process_failed.
     int commands_max = 1000;
 
-    /// For tests: what it throws is a crash there.
+    /// For tests: what it throws is a crash there, behind which nothing is recorded.
     std::function<void(process_step)> on_step{};
 };
 
@@ -58,7 +62,7 @@ struct process_statistics
     std::uint64_t commands         = 0;  ///< sent
     std::uint64_t commands_refused = 0;
     std::uint64_t posted           = 0;
-    std::uint64_t tried_again      = 0;  ///< because another wrote to the process's stream
+    std::uint64_t tried_again      = 0;  ///< causes: another wrote to the process's stream
 };
 
 /// A reaction, or what it asked for, threw. Nothing was recorded of it.
@@ -167,8 +171,10 @@ consteval bool all_given(sends_to<Needed...>)
 /// Carries out what a process manager's reactions say: reads the log by position, and for each
 /// event that the process manager listens to
 ///
-///     loads the process  ->  reacts  ->  sends commands  ->  records, in one append: its events,
-///                                                            timers, messages, checkpoint
+///     loads the process  ->  reacts  ->  sends commands
+///
+/// and then, for up to options.batch_max of them together, records in one append what came of
+/// them: own events, timers, messages, and how far it is.
 ///
 ///     cairn::process_runner<Payment> payments{log, "payments", orders};
 ///     payments.start();
@@ -180,11 +186,13 @@ consteval bool all_given(sends_to<Needed...>)
 ///   - Each event is handled exactly once, whatever crashes in between: a command that was sent
 ///     and not recorded yet is sent again with the same command id, and so answered with what it
 ///     came to the first time. (One that came to nothing at all is decided again.)
-///   - Events are handled in the order of their positions.
+///   - Events are handled in the order of their positions, each with the state that those before
+///     it have made, recorded yet or not.
 ///   - A timer that was set goes off once, when the clock shows its time or later, also after a
 ///     restart, unless it is replaced or cancelled before.
 ///   - What was recorded before a timer goes off is handled before it.
-///   - What cannot be handled stops the runner there; nothing is skipped.
+///   - What cannot be handled stops the runner there, with all before it recorded; nothing is
+///     skipped.
 ///   - Of several runners of one topic the one that began last runs. The others stop with
 ///     errc::fenced_generation.
 ///   - What is sent and recorded carries the cause on: ce_causationid is the cause's ce_id,
@@ -225,7 +233,7 @@ public:
     /// commit or timer, at most a second, so that it sees when the clock is set. It ends where
     /// run_until_idle() would throw.
     void start() { core_.start(); }
-    /// Ends that, after the event that is being handled. It may be started again.
+    /// Ends that, once what is being handled is recorded. It may be started again.
     void stop() noexcept { core_.stop(); }
 
     runner_state state() const noexcept { return core_.state(); }
