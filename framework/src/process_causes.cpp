@@ -99,10 +99,11 @@ const record_view* process_causes::next_record(position from)
 process_cause process_causes::cause_of(const record_view& r)
 {
     process_cause cause;
-    cause.at      = r.position;
-    cause.next    = r.position.next();
-    cause.time    = r.timestamp;
-    cause.from    = stream_of(r);
+    cause.at   = r.position;
+    cause.next = r.position.next();
+    cause.time = r.timestamp;
+    cause.from = stream_of(r);
+    if (held_) cause.first = held_->at;
     cause.carried = carried_from(r);
     try {
         reader_->read(r, [&](const event_type& t, bytes_view e) { take(cause, t, e); });

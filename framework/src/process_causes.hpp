@@ -25,13 +25,14 @@ struct process_cause
         any_event                        event;
     };
 
-    position           at;      ///< of the record that it comes from
-    timestamp          time{};  ///< what after() counts from
-    stream_id          from{};
-    position           next;  ///< all before it is handled afterwards
-    command_context    carried{};
-    std::vector<part>  parts{};
-    std::exception_ptr unreadable{};  ///< what reading it threw
+    position                at;       ///< of the record that it comes from
+    std::optional<position> first{};  ///< of the one that waited to be merged with that
+    timestamp               time{};   ///< what after() counts from
+    stream_id               from{};
+    position                next;  ///< all before it is handled afterwards
+    command_context         carried{};
+    std::vector<part>       parts{};
+    std::exception_ptr      unreadable{};  ///< what reading it threw
     std::optional<std::pair<process_timers::id, set_timer>> timer{};
 
     /// "the event at position 7 (OrderPlaced)"

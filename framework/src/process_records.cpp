@@ -191,6 +191,34 @@ void process_records::pass_over(std::size_t causes, position next)
     next_ = next;
 }
 
+void process_records::skip(const skipped& what, position next)
+{
+    append_request request;
+    {
+        numbering numbers{store_, request};
+        for (const auto at : what.records)
+            numbers.add({topic_, skipped_id}, event<schema::CauseSkipped>{[&](auto s) {
+                            s.setPosition(at.value);
+                            s.setReason(what.reason);
+                            s.setFailure(what.failure);
+                        }},
+                        what.carried);
+    }
+    const auto      timers_from = static_cast<std::int64_t>(request.records.size());
+    process_changes change;
+    if (what.timer) {
+        change.timers[*what.timer] = {};
+        request.records.push_back(record_of(*what.timer, {}));
+    }
+    progress_.add_to(request, checkpoint_at(next));
+    const auto result = log_.try_append(request);
+    if (!result) {
+        check();
+        throw append_refused{result.error()};
+    }
+    keep(change, next, result->first + timers_from);
+}
+
 position process_records::next() const noexcept
 {
     const std::lock_guard lock{mutex_};

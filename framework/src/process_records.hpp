@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the runner of a process manager keeps on the log: what its causes came to, the timers that
-// are set, and how far it is.
+// are set, how far it is, and what it was told to skip.
 //
 //     <topic>/<process>          the processes' own events
+//     <topic>/cairn-skipped      CauseSkipped: what was skipped, and why
 //     <another>/<key>            messages that were posted
 //     __timers/<topic>/…         TimerSet; a tombstone where it went off or was cancelled
 //     __processes/<topic>        ProcessCheckpoint
@@ -23,6 +24,9 @@
 #include <vector>
 
 namespace cairn::detail {
+
+/// The stream of what was skipped; no process may be called so.
+inline constexpr const char* skipped_id = "cairn-skipped";
 
 /// What causes came to, in the order in which they came to it. Each has with it what it carries on
 /// from its cause.
@@ -93,6 +97,16 @@ public:
     /// now and then, so that a start does not go through all of them again; handled again, they
     /// come to nothing again.
     void pass_over(std::size_t causes, position next);
+
+    struct skipped
+    {
+        std::vector<position>             records;  ///< that the cause is made of
+        std::optional<process_timers::id> timer;    ///< where it is one: it does not go off
+        std::string                       reason, failure;
+        command_context                   carried;
+    };
+    /// Records that the cause is not handled, and that all before `next` is done with.
+    void skip(const skipped& what, position next);
 
     position                   next() const noexcept;
     std::vector<pending_timer> pending() const;

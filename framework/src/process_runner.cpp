@@ -130,6 +130,7 @@ struct process_core::impl
     {
         const std::lock_guard turn{turns};
         try {
+            stopped.reset();
             if (!claimed) records.claim(options.from);
             claimed = true;
             records.check();
@@ -215,6 +216,7 @@ struct process_core::impl
     {
         const auto what =
             topic + " stops: " + cause.text() + " could not be handled: " + reason_of(thrown);
+        stopped = {cause, what};
         throw process_failed{what, cause.at, thrown};
     }
 
@@ -278,6 +280,9 @@ struct process_core::impl
         auto& process           = at->second;
         if (!is_new) return process;
         const auto stream = checked_stream(topic, id);
+        if (id == skipped_id)
+            throw error{errc::illegal_stream_id,
+                        "a process called " + id + ": that is where what was skipped is recorded"};
         if (forgotten != core.forgotten()) {
             forgotten = core.forgotten();
             known.clear();
@@ -455,6 +460,28 @@ struct process_core::impl
         counts.posted += batch.counts.posted;
     }
 
+    void skip(position which, const std::string& reason)
+    {
+        const std::lock_guard turn{turns};
+        if (reason.empty())
+            throw error{errc::invalid_argument, "nothing is skipped without a reason: say one"};
+        if (!stopped || stopped->cause.at != which)
+            throw error{errc::invalid_argument,
+                        "the runner of " + topic + " does not stand before position " +
+                            std::to_string(which.value) +
+                            ": only what it failed at can be skipped, where process_failed::at() "
+                            "says"};
+        const auto&              cause = stopped->cause;
+        process_records::skipped what{{cause.at}, {}, reason, stopped->why, cause.carried};
+        if (cause.first) what.records.insert(what.records.begin(), *cause.first);
+        if (cause.timer) what.timer = cause.timer->first;
+        records.skip(what, cause.next);
+        stopped.reset();
+        const std::lock_guard lock{mutex};
+        failure = nullptr;
+        ++counts.skipped;
+    }
+
     // ---- In the background. --------------------------------------------------------------
 
     void follow() noexcept
@@ -491,12 +518,19 @@ struct process_core::impl
     process_records           records;
     process_causes            causes;
 
+    struct failed_at
+    {
+        process_cause cause;
+        std::string   why;
+    };
+
     // One thread at a time handles.
-    std::mutex              turns;
-    bool                    claimed = false;
-    std::optional<position> fence;  // what is before it comes before the timer
-    process_batch           in_hand;
-    std::uint64_t           forgotten = 0;
+    std::mutex               turns;
+    bool                     claimed = false;
+    std::optional<position>  fence;  // what is before it comes before the timer
+    process_batch            in_hand;
+    std::optional<failed_at> stopped;  // what it stands before
+    std::uint64_t            forgotten = 0;
     std::unordered_map<std::string, std::unique_ptr<instance>> known;
 
     mutable std::mutex mutex;
@@ -528,6 +562,11 @@ void process_core::start()
 void process_core::stop() noexcept
 {
     impl_->thread.stop();
+}
+
+void process_core::skip(position which, const std::string& reason)
+{
+    impl_->skip(which, reason);
 }
 
 runner_state process_core::state() const noexcept

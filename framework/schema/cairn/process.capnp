@@ -24,6 +24,20 @@ struct TimerSet @0xd94b60e7f2a8c315 {
     dueMs   @3 :Int64;
 }
 
+struct CauseSkipped @0xc4f19b7e3d08a652 {
+    # In a process manager's topic, by "cairn-skipped": an operator let the runner go on behind
+    # something that it could not handle.
+
+    position @0 :Int64;
+    # Of the event; of a timer that of the record that set it.
+
+    reason   @1 :Text;
+    # What the operator said.
+
+    failure  @2 :Text;
+    # What the runner said.
+}
+
 struct OutboxCheckpoint @0xe86a0d3bf17c5924 {
     # In __outboxes, by the outbox's topic: how far it has come.
 

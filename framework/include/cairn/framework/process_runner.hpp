@@ -63,6 +63,7 @@ struct process_statistics
     std::uint64_t commands_refused = 0;
     std::uint64_t posted           = 0;
     std::uint64_t tried_again      = 0;  ///< causes: another wrote to the process's stream
+    std::uint64_t skipped          = 0;  ///< by skip()
 };
 
 /// A reaction, or what it asked for, threw. Nothing was recorded of it.
@@ -145,6 +146,7 @@ public:
     void run_until_idle();
     void start();
     void stop() noexcept;
+    void skip(position which, const std::string& reason);
 
     runner_state               state() const noexcept;
     std::exception_ptr         failure() const noexcept;
@@ -192,7 +194,7 @@ consteval bool all_given(sends_to<Needed...>)
 ///     restart, unless it is replaced or cancelled before.
 ///   - What was recorded before a timer goes off is handled before it.
 ///   - What cannot be handled stops the runner there, with all before it recorded; nothing is
-///     skipped.
+///     skipped but by skip().
 ///   - Of several runners of one topic the one that began last runs. The others stop with
 ///     errc::fenced_generation.
 ///   - What is sent and recorded carries the cause on: ce_causationid is the cause's ce_id,
@@ -235,6 +237,14 @@ public:
     void start() { core_.start(); }
     /// Ends that, once what is being handled is recorded. It may be started again.
     void stop() noexcept { core_.stop(); }
+
+    /// Leaves unhandled what it failed at, for good, so that it can be run again and go on behind
+    /// it. What that had sent already stays sent. That, and why, is recorded: a CauseSkipped in
+    /// the stream "cairn-skipped" of the runner's topic, one for each record that the cause is made
+    /// of (two events that an upcaster merges are two). A timer is gone then.
+    /// REQUIRES: it stands failed before `which`, as process_failed::at() says, and there is a
+    /// reason; else invalid_argument is thrown.
+    void skip(position which, const std::string& reason) { core_.skip(which, reason); }
 
     runner_state state() const noexcept { return core_.state(); }
     /// Why it failed; null where it has not.
