@@ -164,7 +164,7 @@ void process_records::keep(const process_changes& what, position next, position 
             const auto stream    = stream_of(id);
             carried.causation_id = stream.topic + "/" + stream.key + "@" +
                                    std::to_string(log_.stream_version(stream).value - 1);
-            timers_.set(id, {*change.at, timers_from, std::move(carried)});
+            timers_.set(id, {*change.at, timers_from, std::move(carried), change.chain});
         } else if (timers_.has(id)) {
             timers_.remove(id);
         } else {

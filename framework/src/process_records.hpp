@@ -46,6 +46,7 @@ struct process_changes
     struct timer_change
     {
         std::optional<timestamp> at;  ///< none: it is cancelled, or went off
+        int                      chain = 0;
         command_context          carried{};
     };
 

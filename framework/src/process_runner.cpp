@@ -239,7 +239,7 @@ struct process_core::impl
         if (cause.unreadable) std::rethrow_exception(cause.unreadable);
         if (cause.timer) {
             const auto& [id, timer] = *cause.timer;
-            check_timer();
+            check_timer(timer);
             now.changes.timers[id] = {};  // unless it is set again
             const auto& process    = load(id.first, batch);
             step_now(process_step::reacting, cause);
@@ -267,11 +267,16 @@ struct process_core::impl
         batch.changes.add(std::move(now.changes));
     }
 
-    void check_timer() const
+    void check_timer(const set_timer& timer) const
     {
         if (!type.react_timer)
             throw error{errc::invalid_argument,
                         "it has no `reaction react(const cairn::timer_fired&) const`"};
+        if (timer.chain >= options.timers_max)
+            throw error{errc::invalid_argument,
+                        std::to_string(timer.chain) +
+                            " timers led to it, one by the other, with no time between them: "
+                            "does it set itself to at once?"};
     }
 
     process_batch::touched& load(const std::string& id, process_batch& batch)
@@ -339,7 +344,11 @@ struct process_core::impl
         for (const auto& t : reaction.timers) {
             check_name(t);
             process_changes::timer_change change{.carried = carried};
-            if (t.when) change.at = t.when->from(now.cause.time);
+            if (t.when) {
+                change.at = t.when->from(now.cause.time);
+                if (now.cause.timer && *change.at <= now.cause.time)
+                    change.chain = now.cause.timer->second.chain + 1;
+            }
             now.changes.timers.insert_or_assign({id, t.name}, std::move(change));
         }
         for (auto& p : reaction.posted) {

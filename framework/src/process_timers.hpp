@@ -25,6 +25,7 @@ struct set_timer
     timestamp       at;
     position        set_at;  ///< of its record: no other timer ever has it
     command_context carried;
+    int             chain = 0;  ///< timers that led to it, one by the other, no time between them
 };
 
 /// Threads   One.

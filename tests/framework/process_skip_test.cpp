@@ -164,3 +164,72 @@ TEST_CASE("no process is called as what was skipped is")
     s.place("cairn-skipped");
     CHECK_THAT(failure_of(*s.payments).what(), Catch::Contains("what was skipped is recorded"));
 }
+
+namespace {
+
+/// Its timers lead to timers, so many of them in turn, `Step` later.
+template <int Names, int Step>
+struct Restless : process_manager<listens_to<OrderPlaced>>
+{
+    static std::string process_of(auto, const stream_id& from) { return from.key; }
+
+    reaction react(OrderPlaced::Reader) const { return reaction{}.set("t0", after(1min)); }
+    reaction react(const timer_fired& t) const
+    {
+        const auto next = (std::stoi(t.name.substr(1)) + 1) % Names;
+        return reaction{}.set("t" + std::to_string(next), after(std::chrono::milliseconds{Step}));
+    }
+};
+
+template <class P>
+void check_ends(const std::string& timer)
+{
+    a_shop s;
+    s.options.timers_max = 20;
+    s.place("o-1");
+    s.pass(2min);
+    process_runner<P> runner{*s.on.log, "payments", s.options};
+    const auto        failed = failure_of(runner);
+    CHECK_THAT(failed.what(), Catch::Contains("the timer \"" + timer + "\" of o-1") &&
+                                  Catch::Contains("20 timers"));
+    CHECK(runner.statistics().timers_fired == 20);
+    CHECK(failure_of(runner).at() == failed.at());
+    runner.skip(failed.at(), "it goes round in a circle");
+    runner.run_until_idle();
+    CHECK(runner.timers().empty());
+}
+
+}  // namespace
+
+TEST_CASE("timers that lead to timers with no time between them end, and it is said which one")
+{
+    check_ends<Restless<1, 0>>("t0");
+    check_ends<Restless<1, -1000>>("t0");
+    check_ends<Restless<3, 0>>("t2");
+    check_ends<Restless<1'000'000, 0>>("t20");
+}
+
+TEST_CASE("timers that come to an end by themselves may be many")
+{
+    a_shop s;
+    s.options.timers_max = 20;
+    s.open();
+    SECTION("of many processes at once")
+    {
+        for (int i = 0; i < 50; ++i) s.place("o-" + std::to_string(i));
+        s.run();
+        s.pass(1h);
+        s.run();
+        CHECK(s.payments->statistics().timers_fired == 100);
+        CHECK(s.timers().empty());
+    }
+    SECTION("of one that makes up for the time that it was down")
+    {
+        process_runner<Restless<1, 100>> runner{*s.on.log, "payments", s.options};
+        s.place("o-1");
+        s.pass(1min + 10s);
+        runner.run_until_idle();
+        CHECK(runner.statistics().timers_fired == 101);
+        CHECK(runner.timers().size() == 1);
+    }
+}

@@ -44,6 +44,11 @@ struct process_options
     /// So many commands one event may come to, also by refusals; then errc::process_failed.
     int commands_max = 1000;
 
+    /// So many timers may lead to a timer, each set by the one before for no later time than its
+    /// own, since the runner began; then errc::process_failed. One that sets itself to "at once"
+    /// for ever ends so.
+    int timers_max = 1000;
+
     /// For tests: what it throws is a crash there, behind which nothing is recorded.
     std::function<void(process_step)> on_step{};
 };
