@@ -7,6 +7,9 @@
 // that came before, then goes on to the next. So half of a stream is there on average, and what it
 // costs to begin one is in it. `cold` is a command on an aggregate of ten events that is not in
 // memory: its events are read and applied first.
+//
+// What is not about one repository is in framework_parts.cpp.
+#include "framework_parts.hpp"
 #include "load.hpp"
 #include "machine.hpp"
 #include "results.hpp"
@@ -24,6 +27,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace cairn::bench {
 namespace {
@@ -32,6 +36,7 @@ struct options : settings
 {
     int           callers = 64;
     std::uint64_t streams = 100'000;  // of the cold part
+    std::uint64_t events  = 100'000;  // that a process manager catches up on
 };
 
 const std::vector<part_name> part_names = {
@@ -83,7 +88,7 @@ commit_log with_topic(commit_log log)
 class framework
 {
 public:
-    explicit framework(const options& o) : o_{o}, results_{"framework", part_names, targets} {}
+    explicit framework(const options& o) : o_{o}, results_{"framework", all_parts(), targets} {}
 
     void run()
     {
@@ -94,6 +99,7 @@ public:
             if (o_.wants("command_n")) durable("command_n", o_.callers);
             if (o_.wants("command_memory")) memory();
             if (o_.wants("command_cold")) cold();
+            run_framework_parts(o_, o_.callers, o_.events, results_);
         }
         if (o_.json())
             results_.print_json();
@@ -102,6 +108,13 @@ public:
     }
 
 private:
+    static std::vector<part_name> all_parts()
+    {
+        auto all = part_names;
+        all.insert(all.end(), framework_part_names.begin(), framework_part_names.end());
+        return all;
+    }
+
     static std::string id_of(int thread, std::uint64_t call)
     {
         return "o-" + std::to_string(thread) + "-" + std::to_string(call / 10);
@@ -177,6 +190,8 @@ int main(int argc, char** argv)
     add_settings(app, o);
     app.add_option("--callers", o.callers, "How many are many")->capture_default_str();
     app.add_option("--streams", o.streams, "Aggregates of ten events that are loaded each time")
+        ->capture_default_str();
+    app.add_option("--events", o.events, "Events that a process manager catches up on")
         ->capture_default_str();
     CLI11_PARSE(app, argc, argv);
 
