@@ -395,7 +395,7 @@ struct process_core::impl
     // ---- Recording them. -----------------------------------------------------------------
 
     /// Records what is in hand. Where that cannot be, its causes are handled again, each by
-    /// itself: those before the one that it is about are recorded, and it is told which one.
+    /// itself: those before the one at fault are recorded, and it is known which one that is.
     void record_batch()
     {
         auto batch = std::exchange(in_hand, {});

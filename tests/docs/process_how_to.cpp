@@ -5,11 +5,12 @@
 #include "shop.capnp.h"
 
 #include <cairn/framework/outbox.hpp>
-#include <cairn/framework/process_manager.hpp>
+#include <cairn/framework/process_runner.hpp>
 #include <cairn/framework/testing_process.hpp>
 
 #include <catch2/catch.hpp>
 
+#include <cstdio>
 #include <iostream>
 #include <map>
 #include <string>
@@ -89,6 +90,32 @@ TEST_CASE("a process reminds each morning until it is paid")
     CHECK(given<Reminder>(customer_of("Ada"))
               .when(cairn::event<OrderPaid>{})
               .then_cancels("morning"));
+}
+
+TEST_CASE("what can never be handled is skipped")
+{
+    auto log = cairn::commit_log::in_memory();
+    for (const auto* topic : {"orders", "payments"}) log.create_topic(topic);
+    cairn::process_runner<Reminder> reminders{log, "payments"};
+    char                            schema[32];
+    std::snprintf(schema, sizeof schema, "capnp:%016llx",
+                  static_cast<unsigned long long>(capnp::typeId<OrderPaid>()));
+    log.append({.records = {{"orders",
+                             {.key     = "o-1",
+                              .value   = "no message",
+                              .headers = {{"ce_dataschema", schema}, {"ce_type", "OrderPaid"}}}}}});
+    //[ skip
+    try {
+        reminders.run_until_idle();
+    } catch (const cairn::process_failed& e) {
+        std::cerr << e.what() << '\n';
+        reminders.skip(e.at(), "imported by mistake, see ticket 4711");
+    }
+    //]
+    CHECK(reminders.statistics().skipped == 1);
+    CHECK(log.stream_version({"payments", "cairn-skipped"}) == cairn::version{1});
+    reminders.run_until_idle();
+    CHECK(reminders.statistics().events == 0);
 }
 
 TEST_CASE("an outbox delivers what is posted")
