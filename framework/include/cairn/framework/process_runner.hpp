@@ -34,8 +34,8 @@ struct process_options
     /// Where one begins that has never run: at the log's beginning, or at end_position().
     position from{};
 
-    /// So many events that are there already are recorded together, in one append: a crash before
-    /// that sends their commands again. A timer is recorded by itself.
+    /// So many events that are there already are recorded together, in one append, or fewer that
+    /// come to 1 MiB: a crash before that sends their commands again. A timer is recorded by itself.
     int batch_max = 64;
 
     /// So often is tried again what others were quicker at; then errc::conflict.
