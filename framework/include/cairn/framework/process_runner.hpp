@@ -35,7 +35,8 @@ struct process_options
     position from{};
 
     /// So many events that are there already are recorded together, in one append, or fewer that
-    /// come to 1 MiB: a crash before that sends their commands again. A timer is recorded by itself.
+    /// come to 1 MiB: a crash before that sends their commands again. A timer is recorded by
+    /// itself.
     int batch_max = 64;
 
     /// So often is tried again what others were quicker at; then errc::conflict.
