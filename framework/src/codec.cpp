@@ -4,6 +4,7 @@
 #include "annotations.hpp"
 
 #include <cairn/framework/detail/message.hpp>
+#include <cairn/framework/detail/names.hpp>
 
 #include <cairn/log/error.hpp>
 
@@ -81,12 +82,6 @@ bool has_personal(capnp::StructSchema schema, int depth = 0)
 std::string_view name_of(capnp::StructSchema::Field field)
 {
     return field.getProto().getName().cStr();
-}
-
-std::string_view short_name(capnp::StructSchema schema)
-{
-    const auto name = schema.getShortDisplayName();
-    return {name.begin(), name.size()};
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 // is woken, a submitted command is given to a thread of the pool.
 #include <cairn/framework/dispatcher.hpp>
 
-#include <boost/core/demangle.hpp>
+#include <cairn/framework/detail/names.hpp>
 
 #include <condition_variable>
 #include <deque>
@@ -17,15 +17,6 @@
 namespace cairn::detail {
 
 namespace {
-
-/// "bank::Deposit" without the namespaces.
-std::string short_name_of(std::type_index type)
-{
-    const auto full = boost::core::demangle(type.name());
-    const auto end  = full.find('<');
-    const auto at   = full.rfind("::", end);
-    return at == std::string::npos ? full : full.substr(at + 2);
-}
 
 /// The keys whose turn this thread has, in this process's dispatchers.
 thread_local std::vector<std::pair<const void*, std::string_view>> turns;
@@ -64,7 +55,7 @@ struct dispatcher_core::impl
         const auto known = entries.find(type);
         if (known == entries.end())
             throw error{errc::unknown_command, "nobody handles the command " +
-                                                   short_name_of(type) +
+                                                   short_name(type) +
                                                    ": give the dispatcher a handler for it"};
         return known->second;
     }
@@ -176,7 +167,7 @@ dispatcher_core::~dispatcher_core()
 
 void dispatcher_core::add(std::type_index type, key_of key, handler h)
 {
-    const auto name = short_name_of(type);
+    const auto name = short_name(type);
     if (!impl_->entries.try_emplace(type, impl::entry{name, std::move(key), std::move(h)}).second)
         throw error{errc::invalid_argument,
                     "there is a handler for the command " + name + " already"};

@@ -2,6 +2,7 @@
 #include <cairn/framework/event.hpp>
 
 #include <cairn/framework/detail/message.hpp>
+#include <cairn/framework/detail/names.hpp>
 
 #include <capnp/any.h>
 #include <capnp/compat/json.h>
@@ -44,8 +45,7 @@ any_event::any_event(capnp::StructSchema schema, capnp::MessageBuilder& filled) 
 
 std::string_view any_event::type_name() const noexcept
 {
-    const auto name = schema_.getShortDisplayName();
-    return {name.begin(), name.size()};
+    return detail::short_name(schema_);
 }
 
 std::string any_event::json() const

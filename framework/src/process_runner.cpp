@@ -27,7 +27,6 @@
 #include "process_records.hpp"
 #include "reason.hpp"
 
-#include <cxxabi.h>
 #include <algorithm>
 #include <deque>
 #include <map>
@@ -92,18 +91,6 @@ bool ends_all(const std::exception_ptr& thrown)
 }
 
 }  // namespace
-
-std::string short_name_of(const std::type_info& type)
-{
-    int         status = 0;
-    char* const whole  = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
-    std::string name{whole ? whole : type.name()};
-    std::free(whole);
-    // Of a template's arguments the namespaces stay.
-    const auto end = name.find('<');
-    const auto cut = name.rfind("::", end);
-    return cut == std::string::npos ? name : name.substr(cut + 2);
-}
 
 struct process_core::impl
 {

@@ -359,7 +359,7 @@ struct schema_registry::impl
         record r;
         r.key   = stream.key;
         r.value = bytes;
-        r.headers.push_back({std::string{header_names::type}, detail::short_name(schema)});
+        r.headers.push_back({std::string{header_names::type}, std::string{detail::short_name(schema)}});
         r.headers.push_back({std::string{header_names::content_type}, "application/capnp"});
         if (before)
             r.headers.push_back({std::string{since_header}, std::to_string(before->since.value)});

@@ -91,7 +91,7 @@ public:
     void structs(capnp::StructSchema old, capnp::StructSchema now)
     {
         if (!seen_.emplace(old.getProto().getId(), now.getProto().getId()).second) return;
-        const auto type = detail::short_name(old);
+        const std::string type{detail::short_name(old)};
         names(type, old, now);
 
         const auto before = leaves_of(old), after = leaves_of(now);
@@ -142,7 +142,7 @@ private:
     void names(const std::string& type, capnp::Schema old, capnp::Schema now)
     {
         if (const auto called = detail::short_name(now); called != type)
-            say(kind::type_renamed, type, "", "is called " + called + " now");
+            say(kind::type_renamed, type, "", "is called " + std::string{called} + " now");
         else if (old.getProto().getId() != now.getProto().getId())
             say(kind::type_renamed, type, "",
                 "had the id " + detail::id_text(old.getProto().getId()) + " and has " +
@@ -195,7 +195,7 @@ private:
     void enums(capnp::EnumSchema old, capnp::EnumSchema now)
     {
         if (!seen_.emplace(old.getProto().getId(), now.getProto().getId()).second) return;
-        const auto type = detail::short_name(old);
+        const std::string type{detail::short_name(old)};
         names(type, old, now);
 
         const auto had = old.getEnumerants(), has = now.getEnumerants();

@@ -87,14 +87,6 @@ std::string text_of(capnp::Text::Reader text)
     return {text.begin(), text.size()};
 }
 
-std::string short_name(capnp::Schema schema)
-{
-    // As getShortDisplayName(), which believes the length.
-    const auto all = text_of(schema.getProto().getDisplayName());
-    return all.substr(
-        std::min<std::size_t>(all.size(), schema.getProto().getDisplayNamePrefixLength()));
-}
-
 std::string id_text(std::uint64_t id)
 {
     std::array<char, 16> digits;
@@ -137,11 +129,11 @@ std::string type_text(capnp::Type type)
     case Type::LIST:
         return "List(" + type_text(type.asList().getElementType()) + ")";
     case Type::ENUM:
-        return short_name(type.asEnum());
+        return std::string{short_name(type.asEnum())};
     case Type::STRUCT:
-        return short_name(type.asStruct());
+        return std::string{short_name(type.asStruct())};
     case Type::INTERFACE:
-        return short_name(type.asInterface());
+        return std::string{short_name(type.asInterface())};
     case Type::ANY_POINTER:
         return "AnyPointer";
     }
@@ -291,7 +283,7 @@ private:
 
     void declaration(capnp::Schema s, std::size_t depth)
     {
-        const auto head = short_name(s) + " @" + id_text(s.getProto().getId());
+        const auto head = std::string{short_name(s)} + " @" + id_text(s.getProto().getId());
         if (s.getProto().isEnum()) {
             std::string words;
             for (const auto e : s.asEnum().getEnumerants())

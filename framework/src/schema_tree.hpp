@@ -5,6 +5,7 @@
 
 #include "annotations.hpp"
 
+#include <cairn/framework/detail/names.hpp>
 #include <cairn/framework/schema.hpp>
 
 #include <capnp/schema.capnp.h>
@@ -17,7 +18,6 @@
 namespace cairn::detail {
 
 std::string text_of(capnp::Text::Reader text);
-std::string short_name(capnp::Schema schema);
 
 /// "0xd1a6f3c2b4e59870"
 std::string id_text(std::uint64_t id);

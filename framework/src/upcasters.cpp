@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cairn/framework/upcasters.hpp>
 
+#include <cairn/framework/detail/names.hpp>
+
 #include <cairn/log/error.hpp>
 
 namespace cairn {
@@ -11,12 +13,6 @@ namespace {
 {
     throw error{errc::invalid_argument,
                 "there is an upcaster for " + std::string{what} + " already: one of them is dead"};
-}
-
-std::string_view name_of(capnp::StructSchema schema)
-{
-    const auto name = schema.getShortDisplayName();
-    return {name.begin(), name.size()};
 }
 
 template <class Map, class Key>
@@ -31,13 +27,13 @@ auto* found(Map& map, const Key& key) noexcept
 void upcasters::add(changing c)
 {
     const auto id = c.old.getProto().getId();
-    if (!changes_.try_emplace(id, c).second) refuse_second(name_of(c.old));
+    if (!changes_.try_emplace(id, c).second) refuse_second(detail::short_name(c.old));
 }
 
 void upcasters::add_merge(merging m)
 {
     const auto id = m.first.getProto().getId();
-    if (!merges_.try_emplace(id, m).second) refuse_second(name_of(m.first));
+    if (!merges_.try_emplace(id, m).second) refuse_second(detail::short_name(m.first));
 }
 
 void upcasters::add_name(std::string old_name, capnp::StructSchema now)
@@ -47,7 +43,7 @@ void upcasters::add_name(std::string old_name, capnp::StructSchema now)
 
 void upcasters::add_id(std::uint64_t old_id, capnp::StructSchema now)
 {
-    if (!ids_.try_emplace(old_id, now).second) refuse_second(name_of(now));
+    if (!ids_.try_emplace(old_id, now).second) refuse_second(detail::short_name(now));
 }
 
 const upcasters::changing* upcasters::change_of(std::uint64_t type_id) const noexcept

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cairn/framework/aggregate.hpp>
+#include <cairn/framework/detail/names.hpp>
 #include <cairn/framework/repository.hpp>
 #include <cairn/framework/timers.hpp>
 
@@ -67,9 +68,6 @@ const command_type command_type_of{
             ->execute(id, *static_cast<const C*>(command), c);
     }};
 
-/// "CancelOrder", whatever namespace it is in.
-std::string short_name_of(const std::type_info& type);
-
 }  // namespace detail
 
 /// A command on its way: to which aggregate, and what it asks.
@@ -86,8 +84,8 @@ public:
     const std::string& id() const noexcept { return id_; }
 
     /// What they are called: "Order", "CancelOrder".
-    std::string aggregate_name() const { return detail::short_name_of(*type_->aggregate); }
-    std::string command_name() const { return detail::short_name_of(*type_->command); }
+    std::string aggregate_name() const { return detail::short_name(*type_->aggregate); }
+    std::string command_name() const { return detail::short_name(*type_->command); }
 
     /// The command, or null where it is of another type.
     template <class C>

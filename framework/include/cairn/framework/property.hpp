@@ -3,9 +3,8 @@
 // Commands at random, thrown at an aggregate, and what must stay true whatever they are.
 #pragma once
 
+#include <cairn/framework/detail/names.hpp>
 #include <cairn/framework/testing.hpp>
-
-#include <boost/core/demangle.hpp>
 
 #include <concepts>
 #include <cstdint>
@@ -83,9 +82,7 @@ std::string text_of(const C& command)
     if constexpr (requires { out << command; }) {
         out << command;
     } else {
-        const auto full = boost::core::demangle(typeid(C).name());
-        const auto at   = full.rfind("::");
-        out << (at == std::string::npos ? full : full.substr(at + 2));
+        out << cairn::detail::short_name(typeid(C));
     }
     return out.str();
 }
