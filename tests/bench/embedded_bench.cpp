@@ -7,16 +7,13 @@
 #include "machine.hpp"
 #include "results.hpp"
 #include "retail.hpp"
-#include "settings.hpp"
-
-#include <CLI/CLI.hpp>
+#include "run_bench.hpp"
 
 #include <cairn/log/record_batch.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <exception>
 #include <memory>
 #include <random>
 
@@ -482,17 +479,9 @@ int main(int argc, char** argv)
         ->capture_default_str();
     app.add_option("--replay-events", o.replay_events, "In the logs that are replayed")
         ->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
 
-    try {
-        if (o.json())
-            print_machine_json(o.directory);
-        else
-            print_machine(o.directory);
+    return run_bench(app, argc, argv, [&] {
+        print_machine(o);
         embedded{o}.run();
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "embedded_bench: %s\n", e.what());
-        return 1;
-    }
-    return 0;
+    });
 }

@@ -13,17 +13,14 @@
 #include "load.hpp"
 #include "machine.hpp"
 #include "results.hpp"
-#include "settings.hpp"
+#include "run_bench.hpp"
 
 #include "order.capnp.h"
 
 #include <cairn/framework/repository.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <atomic>
 #include <cstdio>
-#include <exception>
 #include <memory>
 #include <string>
 #include <thread>
@@ -193,17 +190,9 @@ int main(int argc, char** argv)
         ->capture_default_str();
     app.add_option("--events", o.events, "Events that a process manager catches up on")
         ->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
 
-    try {
-        if (o.json())
-            print_machine_json(o.directory);
-        else
-            print_machine(o.directory);
+    return run_bench(app, argc, argv, [&] {
+        print_machine(o);
         framework{o}.run();
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "framework_bench: %s\n", e.what());
-        return 1;
-    }
-    return 0;
+    });
 }

@@ -7,15 +7,12 @@
 #include "load.hpp"
 #include "machine.hpp"
 #include "results.hpp"
+#include "run_bench.hpp"
 #include "scatter.hpp"
-#include "settings.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <exception>
 #include <optional>
 #include <random>
 #include <spawn.h>
@@ -100,7 +97,7 @@ private:
 };
 
 /// The child: appends to the log until it is killed. Says so when it is in full swing.
-int append_until_killed(const options& o)
+[[noreturn]] void append_until_killed(const options& o)
 {
     auto           log = open_log(o.directory);
     many_lives     lives{1'000, 1'000'000'000'000};
@@ -301,18 +298,10 @@ int main(int argc, char** argv)
     app.add_option("--writers", o.writers, "How many are many")->capture_default_str();
     app.add_option("--idle-s", o.idle_s, "How long nothing happens")->capture_default_str();
     app.add_flag("--append-until-killed", o.appends_until_killed)->group("");
-    CLI11_PARSE(app, argc, argv);
 
-    try {
-        if (o.appends_until_killed) return append_until_killed(o);
-        if (o.json())
-            print_machine_json(o.directory);
-        else
-            print_machine(o.directory);
+    return run_bench(app, argc, argv, [&] {
+        if (o.appends_until_killed) append_until_killed(o);
+        print_machine(o);
         growth{o}.run();
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "growth_bench: %s\n", e.what());
-        return 1;
-    }
-    return 0;
+    });
 }
