@@ -18,18 +18,24 @@ const event_codec& event_store_core::codec_of(capnp::StructSchema schema)
         const std::shared_lock lock{mutex_};
         if (const auto known = codecs_.find(id); known != codecs_.end()) return *known->second;
     }
-    const std::unique_lock lock{mutex_};
-    auto&                  codec = codecs_[id];
-    if (!codec) {
-        auto made = std::make_unique<event_codec>(schema);
-        try {
-            schemas_.add(schema);
-        } catch (const error& e) {
-            if (e.code() != errc::read_only) throw;  // who only reads need not say what it knows
-        }
-        codec = std::move(made);
+    add_types({&schema, 1});
+    const std::shared_lock lock{mutex_};
+    return *codecs_.at(id);
+}
+
+void event_store_core::add_types(std::span<const capnp::StructSchema> types)
+{
+    const std::unique_lock           lock{mutex_};
+    std::vector<capnp::StructSchema> fresh;
+    decltype(codecs_)                made;
+    for (const auto schema : types) {
+        const auto id = schema.getProto().getId();
+        if (codecs_.contains(id) || made.contains(id)) continue;
+        made.emplace(id, std::make_unique<event_codec>(schema));
+        fresh.push_back(schema);
     }
-    return *codec;
+    schemas_.add(fresh);
+    codecs_.merge(made);
 }
 
 std::vector<std::string>

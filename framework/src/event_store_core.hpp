@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Behind event_store: one codec for each type, made (and the type registered) when it is first
-// needed.
+// needed, or beforehand with others in one append.
 #pragma once
 
 #include "codec.hpp"
@@ -32,6 +32,9 @@ public:
 
     /// Changes when what is in memory may hold what was forgotten.
     std::uint64_t forgotten() const noexcept { return keys() ? keys()->forgotten() : 0; }
+
+    /// Makes the codecs of those that have none yet, and registers them all or none.
+    void add_types(std::span<const capnp::StructSchema> types);
 
     const event_codec& codec_of(capnp::StructSchema schema);
 

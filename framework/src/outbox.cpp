@@ -66,10 +66,8 @@ struct outbox_core::impl
           progress{core, {checkpoints_topic, topic}, "outbox of the topic " + topic}
     {
         (void)log.describe_topic(topic);  // throws where there is none
-        for (const auto& known : entries) {
-            schemas.push_back(known.schema);
-            (void)core.codec_of(known.schema);
-        }
+        for (const auto& known : entries) schemas.push_back(known.schema);
+        core.add_types(schemas);
         news.items.push_back({core.query_types(schemas), {}});
     }
     ~impl() { thread.stop(); }

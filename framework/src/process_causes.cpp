@@ -45,7 +45,7 @@ std::string process_cause::text() const
 process_causes::process_causes(event_store_core& store, const process_type& type)
     : store_{store}, type_{type}
 {
-    for (const auto schema : type_.schemas) (void)store_.codec_of(schema);
+    store_.add_types(type_.schemas);
     heard_.items.push_back({store_.query_types(type_.schemas), {}});
 }
 

@@ -106,7 +106,7 @@ struct process_core::impl
           causes{core, type}
     {
         (void)log.describe_topic(topic);  // throws where there is none
-        for (const auto schema : type.state.schemas) (void)core.codec_of(schema);
+        core.add_types(type.state.schemas);
     }
     ~impl() { thread.stop(); }
 

@@ -104,11 +104,10 @@ struct repository_core::impl
           options{std::move(o)}, known{type, std::max<std::size_t>(1, options.aggregates_cached)}
     {
         (void)core.log.describe_topic(topic);  // throws where there is none
-        for (const auto schema : type.schemas) (void)core.codec_of(schema);
-        if (type.snapshot) {
-            (void)core.codec_of(type.snapshot->schema);
-            snaps.emplace(store, type, options.snapshots);
-        }
+        auto types = type.schemas;
+        if (type.snapshot) types.push_back(type.snapshot->schema);
+        core.add_types(types);
+        if (type.snapshot) snaps.emplace(store, type, options.snapshots);
     }
 
     void catch_up(shared_instance& of, const stream_id& stream)

@@ -165,7 +165,7 @@ std::optional<std::string> json_of(capnp::StructSchema schema, bytes_view value)
     limits.traversalLimitInWords = 4 * (value.size() / word) + 2 * values_max;
 
     std::vector<std::uint64_t> aligned;
-    const auto*              words = reinterpret_cast<const capnp::word*>(value.data());
+    const auto*                words = reinterpret_cast<const capnp::word*>(value.data());
     if (reinterpret_cast<std::uintptr_t>(value.data()) % word != 0) {
         aligned.resize(value.size() / word);
         std::copy(value.begin(), value.end(), reinterpret_cast<char*>(aligned.data()));
@@ -299,23 +299,33 @@ struct schema_registry::impl
 
     // ---- Adding. ----------------------------------------------------------------------------
 
-    void add(capnp::StructSchema schema)
+    void add(std::span<const capnp::StructSchema> schemas)
     {
-        const auto      id    = schema.getProto().getId();
-        const auto      bytes = detail::encode_schema(schema);
-        const stream_id stream{topic, key_of(id)};
         for (;;) {
-            version before{0};
-            if (log.try_describe_topic(topic)) before = log.stream_version(stream);
-            refresh();
-            const auto found = at(id);
-            if (found && !is_newer(*found, bytes, schema)) return;
-
-            if (before.value == 0) ensure_topic();
             append_request request;
-            request.expect = {{stream, expected_version::exactly(before)}};
-            request.records.push_back({topic, record_of(stream, bytes, schema, found)});
-            if (log.try_append(request)) break;  // else another was quicker: look at what it wrote
+            const bool     is_new = !log.try_describe_topic(topic);
+            // Versions first: what is registered after them is met by the condition.
+            for (const auto schema : schemas) {
+                const stream_id stream{topic, key_of(schema.getProto().getId())};
+                request.expect.push_back(
+                    {stream,
+                     expected_version::exactly(is_new ? version{0} : log.stream_version(stream))});
+            }
+            refresh();
+            for (const auto schema : schemas) {
+                const auto found = at(schema.getProto().getId());
+                const auto bytes = detail::encode_schema(schema);
+                if (!found || is_newer(*found, bytes, schema))
+                    request.records.push_back({topic, record_of(bytes, schema, found)});
+            }
+            if (request.records.empty()) return;
+            try {
+                ensure_topic();
+                if (log.try_append(request)) break;  // else another was quicker: look at it
+            } catch (const error& e) {
+                if (e.code() == errc::read_only) return;
+                throw;
+            }
         }
         refresh();
     }
@@ -353,13 +363,14 @@ struct schema_registry::impl
         log.ensure_topic(topic, 1, config);
     }
 
-    static record record_of(const stream_id& stream, const std::string& bytes,
-                            capnp::StructSchema schema, const known_schema& before)
+    static record record_of(const std::string& bytes, capnp::StructSchema schema,
+                            const known_schema& before)
     {
         record r;
-        r.key   = stream.key;
+        r.key   = key_of(schema.getProto().getId());
         r.value = bytes;
-        r.headers.push_back({std::string{header_names::type}, std::string{detail::short_name(schema)}});
+        r.headers.push_back(
+            {std::string{header_names::type}, std::string{detail::short_name(schema)}});
         r.headers.push_back({std::string{header_names::content_type}, "application/capnp"});
         if (before)
             r.headers.push_back({std::string{since_header}, std::to_string(before->since.value)});
@@ -379,7 +390,12 @@ schema_registry::schema_registry(commit_log log) : impl_{std::make_shared<impl>(
 
 void schema_registry::add(capnp::StructSchema schema)
 {
-    impl_->add(schema);
+    impl_->add({&schema, 1});
+}
+
+void schema_registry::add(std::span<const capnp::StructSchema> schemas)
+{
+    impl_->add(schemas);
 }
 
 std::vector<registered_schema> schema_registry::list() const

@@ -35,7 +35,8 @@ struct event_store_options
 };
 
 /// A commit log with what is needed to write and read events in it: what repositories, deciders
-/// and process managers are made of. A log will do wherever one is asked for.
+/// and process managers are made of. A log will do wherever one is asked for: it is made a store
+/// of its own, which reads all of __schemas once. Where there are many, make one store for all.
 ///
 /// Invariants
 ///   - A type of event is registered before its first event is recorded: its schema is in the

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -105,13 +106,17 @@ public:
 
     explicit schema_registry(commit_log log);
 
-    /// Writes it where the log has none, or an older one. Where it is there: reads only.
+    /// Writes it where the log has none, or an older one. Where it is there: reads only. In a log
+    /// that is opened to read only nothing is written, and what would be refused is refused.
     void add(capnp::StructSchema schema);
 
     /// All, by name.
     std::vector<registered_schema> list() const;
 
     std::optional<registered_schema> find(std::uint64_t type_id) const;
+
+    /// As many in one append: all, or none.
+    void add(std::span<const capnp::StructSchema> schemas);
 
     /// By the short name; the one registered last, where several have it.
     std::optional<registered_schema> find(std::string_view name) const;
