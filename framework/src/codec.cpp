@@ -66,8 +66,14 @@ bool is_annotated(capnp::StructSchema::Field field, std::uint64_t annotation)
     return false;
 }
 
-/// Whether a struct, or one inside of it, has a personal field.
-bool has_personal(capnp::StructSchema schema, int depth = 0)
+std::string_view name_of(capnp::StructSchema::Field field)
+{
+    return field.getProto().getName().cStr();
+}
+
+}  // namespace
+
+bool has_personal(capnp::StructSchema schema, int depth)
 {
     if (depth > 16) return false;  // types may contain themselves
     for (const auto field : schema.getFields()) {
@@ -78,13 +84,6 @@ bool has_personal(capnp::StructSchema schema, int depth = 0)
     }
     return false;
 }
-
-std::string_view name_of(capnp::StructSchema::Field field)
-{
-    return field.getProto().getName().cStr();
-}
-
-}  // namespace
 
 bool event_type::is(capnp::StructSchema schema) const noexcept
 {

@@ -20,6 +20,8 @@ constexpr std::size_t nonce_bytes   = 12;
 constexpr std::size_t tag_bytes     = 16;
 constexpr std::size_t subjects_kept = 4096;
 
+constexpr const char* snapshots_subject = "__snapshots";
+
 void random_bytes(unsigned char* to, std::size_t n)
 {
     if (RAND_bytes(to, static_cast<int>(n)) != 1)
@@ -178,25 +180,39 @@ std::optional<std::string> key_store::open(bytes_view sealed, std::string_view b
     return plain;
 }
 
+std::optional<std::string> key_store::seal_snapshot(bytes_view plain, std::string_view bound_to,
+                                                    std::uint64_t then)
+{
+    const std::shared_lock lock{forgetting_};
+    if (forgotten() != then) return std::nullopt;
+    return seal(snapshots_subject, plain, bound_to);
+}
+
 bool key_store::knows(const std::string& subject) { return find(subject).has_value(); }
 
 void key_store::forget(const std::string& subject)
 {
-    if (find(subject)) {
-        record r;
-        r.key = subject;
-        append_request request;
-        request.records.push_back({topic_, std::move(r)});
-        log_.append(request);
-    }
     {
-        const std::lock_guard lock{mutex_};
-        if (const auto known = known_.find(subject); known != known_.end()) {
-            OPENSSL_cleanse(known->second.bytes.data(), known->second.bytes.size());
-            known_.erase(known);
+        const std::unique_lock none_is_sealed{forgetting_};
+        append_request         request;
+        for (const auto& one : {subject, std::string{snapshots_subject}}) {
+            if (!find(one)) continue;
+            record r;
+            r.key = one;
+            request.records.push_back({topic_, std::move(r)});
         }
+        if (!request.records.empty()) log_.append(request);
+        {
+            const std::lock_guard lock{mutex_};
+            for (const auto& one : {subject, std::string{snapshots_subject}}) {
+                const auto known = known_.find(one);
+                if (known == known_.end()) continue;
+                OPENSSL_cleanse(known->second.bytes.data(), known->second.bytes.size());
+                known_.erase(known);
+            }
+        }
+        ++forgotten_;
     }
-    ++forgotten_;
     // The tombstone hides the key; this takes it from the disk.
     log_.roll_segment();
     log_.clean();

@@ -25,12 +25,17 @@
 #include <atomic>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 
 namespace cairn::detail {
 
 inline constexpr std::string_view personal_header = "cairn_personal";
+
+// A snapshot may hold what is personal about anybody, and nobody says about whom. So one that may
+// is sealed as a whole, with the key of a subject of its own, that each forget() destroys too: a
+// snapshot only saves time.
 
 /// Threads  Any.
 class key_store
@@ -45,6 +50,11 @@ public:
     /// Null: the key was destroyed, or is not in this ring. Throws malformed_event where a sealed
     /// value was changed, or is of another event.
     std::optional<std::string> open(bytes_view sealed, std::string_view bound_to);
+
+    /// As seal(), of a snapshot that was made of what was read when forgotten() was `then`. Null
+    /// where somebody was forgotten since: it may hold what they were.
+    std::optional<std::string> seal_snapshot(bytes_view plain, std::string_view bound_to,
+                                             std::uint64_t then);
 
     bool knows(const std::string& subject);
     void forget(const std::string& subject);
@@ -67,6 +77,7 @@ private:
     std::string                          topic_;
     std::mutex                           mutex_;  // guards known_
     std::unordered_map<std::string, key> known_;
+    std::shared_mutex                    forgetting_;  // shared: nobody is forgotten meanwhile
     std::atomic<std::uint64_t>           forgotten_{0};
 };
 

@@ -134,7 +134,8 @@ struct repository_core::impl
         if (snaps && fresh)
             snaps->offer(of, stream,
                          std::chrono::duration_cast<std::chrono::microseconds>(clock::now() -
-                                                                               began));
+                                                                               began),
+                         of.forgotten);
     }
 
     /// Records that a command was rejected; false where the stream has moved on meanwhile, or
@@ -236,7 +237,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                         return result_of(core, *result);
                     }
                     body->recorded(decided.events.size(), bytes, result->last());
-                    if (impl_->snaps) impl_->snaps->offer(*body, stream, {});
+                    if (impl_->snaps) impl_->snaps->offer(*body, stream, {}, body->forgotten);
                     return outcome{result->last(), body->at(), decided.events.size(), false};
                 }
             } catch (...) {

@@ -3,6 +3,7 @@
 
 #include <kj/exception.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace cairn::detail {
@@ -28,6 +29,10 @@ snapshots::snapshots(event_store store, const aggregate_type& type, const snapsh
     : store_{std::move(store)}, type_{type}, policy_{policy},
       type_text_{data_schema_of(type.snapshot->schema)}
 {
+    const auto personal = [](capnp::StructSchema one) { return has_personal(one); };
+    sealed_             = store_.core().keys() &&
+              (std::ranges::any_of(type.schemas, personal) ||
+               std::ranges::any_of(store_.core().options.upcasters.old_types(), personal));
     auto log = store_.log();
     if (log.try_describe_topic(topic)) return;
     topic_config compacted;
@@ -50,6 +55,11 @@ std::string snapshots::key_of(const stream_id& stream) const
     return stream.topic + "/" + stream.key + "#" + type_text_;
 }
 
+std::string snapshots::bound_to(const stream_id& stream, version at) const
+{
+    return key_of(stream) + "@" + std::to_string(at.value);
+}
+
 bool snapshots::restore(instance& to, const stream_id& stream)
 {
     auto&       core  = store_.core();
@@ -64,10 +74,20 @@ bool snapshots::restore(instance& to, const stream_id& stream)
         return false;
     }
     try {
-        const auto type  = event_type_of(*r);
+        auto                       plain = *r;
+        std::optional<std::string> opened_value;
+        if (sealed_) {
+            opened_value = core.keys()->open(*r->value, bound_to(stream, at));
+            if (!opened_value) {
+                ++counts_.ignored;
+                return false;
+            }
+            plain.value = *opened_value;
+        }
+        const auto type  = event_type_of(plain);
         const auto state = type.personal
-                               ? core.codec_of(type_.snapshot->schema).unsealed(*r, core.keys())
-                               : any_event{type_.snapshot->schema, *r->value};
+                               ? core.codec_of(type_.snapshot->schema).unsealed(plain, core.keys())
+                               : any_event{type_.snapshot->schema, *plain.value};
         message    opened{state.bytes()};
         to.restore(opened.opened(), at, position{number_in(*r, at_header)});
         if (policy_.verified) verify(*r, to, stream);
@@ -108,7 +128,8 @@ void snapshots::verify(const record_view& r, instance& restored, const stream_id
                     ": raise the aggregate's snapshot_version"};
 }
 
-void snapshots::offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in)
+void snapshots::offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
+                      std::uint64_t forgotten)
 {
     const auto due = [](std::uint64_t limit, std::uint64_t now) {
         return limit > 0 && now >= limit;
@@ -118,7 +139,7 @@ void snapshots::offer(instance& of, const stream_id& stream, std::chrono::micros
         !(policy_.load_time.count() > 0 && loaded_in >= policy_.load_time &&
           of.unsaved_events() > 0))
         return;
-    taken one{stream, of.at(), of.last(), type_.snapshot->save(of.state())};
+    taken one{stream, of.at(), of.last(), type_.snapshot->save(of.state()), forgotten};
     {
         const std::lock_guard lock{mutex_};
         if (stop_ || waiting_.size() == waiting_max) return;
@@ -133,7 +154,11 @@ void snapshots::write(const taken& t)
 {
     auto& core = store_.core();
     auto  r    = core.record_of(t.state, t.stream, t.at, {});
-    r.key      = key_of(t.stream);
+    if (sealed_) {
+        r.value = core.keys()->seal_snapshot(*r.value, bound_to(t.stream, t.at), t.forgotten);
+        if (!r.value) return;
+    }
+    r.key = key_of(t.stream);
     r.headers.push_back(
         {std::string{version_header}, std::to_string(type_.snapshot->version)});
     r.headers.push_back({std::string{at_header}, std::to_string(t.last.value)});

@@ -6,6 +6,9 @@
 //
 //     cairn_snapshotversion    the aggregate's snapshot_version, in decimal
 //     cairn_position           position of the last event in it, in decimal
+//
+// Where an event of the aggregate has a personal field, and the store has a key_ring, the value is
+// sealed; see key_store.hpp.
 #pragma once
 
 #include "instance.hpp"
@@ -35,8 +38,10 @@ public:
     /// Brings a new instance to the newest snapshot that fits; false where there is none.
     bool restore(instance& to, const stream_id& stream);
 
-    /// Takes a snapshot if the policy says so.
-    void offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in);
+    /// Takes a snapshot if the policy says so. `forgotten` is what event_store_core::forgotten()
+    /// said before the state was read.
+    void offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
+               std::uint64_t forgotten);
 
     struct counts
     {
@@ -47,13 +52,15 @@ public:
 private:
     struct taken
     {
-        stream_id stream;
-        version   at;
-        position  last;
-        any_event state;
+        stream_id     stream;
+        version       at;
+        position      last;
+        any_event     state;
+        std::uint64_t forgotten;
     };
 
     std::string key_of(const stream_id& stream) const;
+    std::string bound_to(const stream_id& stream, version at) const;
     void        verify(const record_view& r, instance& restored, const stream_id& stream) const;
     void        write(const taken& t);
     void        run();
@@ -62,6 +69,7 @@ private:
     const aggregate_type& type_;
     const snapshot_policy policy_;
     std::string           type_text_;
+    bool                  sealed_;
     counts                counts_;
 
     std::mutex              mutex_;  // guards what follows

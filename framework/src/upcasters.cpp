@@ -78,14 +78,21 @@ std::optional<capnp::StructSchema> upcasters::schema_of(std::string_view old_nam
     return std::nullopt;
 }
 
+std::vector<capnp::StructSchema> upcasters::old_types() const
+{
+    std::vector<capnp::StructSchema> types;
+    for (const auto& [id, c] : changes_) types.push_back(c.old);
+    for (const auto& [id, m] : merges_) {
+        types.push_back(m.first);
+        types.push_back(m.second);
+    }
+    return types;
+}
+
 std::vector<std::uint64_t> upcasters::old_ids() const
 {
     std::vector<std::uint64_t> ids;
-    for (const auto& [id, c] : changes_) ids.push_back(id);
-    for (const auto& [id, m] : merges_) {
-        ids.push_back(id);
-        ids.push_back(m.second.getProto().getId());
-    }
+    for (const auto type : old_types()) ids.push_back(type.getProto().getId());
     for (const auto& [id, s] : ids_) ids.push_back(id);
     return ids;
 }

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The code of docs/how-to/forget-a-person.md, and that it does what the page says.
+#include "main/files.hpp"
+#include "main/temporary_directory.hpp"
 #include "member.capnp.h"
 
 #include <cairn/framework/repository.hpp>
 
 #include <catch2/catch.hpp>
 
-#include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
 
-#include <unistd.h>
-
 using namespace club;
-namespace fs = std::filesystem;
+using cairn::testing::stands_in;
 
 namespace {
 
@@ -54,37 +51,12 @@ struct Member : cairn::aggregate<MemberJoined, NoteTaken>
     void apply(NoteTaken::Reader e) { notes += e.getText().cStr(); }
 };
 
-/// Whether the text stands anywhere in the files of a directory.
-bool stands_in(const fs::path& directory, const std::string& text)
-{
-    for (const auto& entry : fs::recursive_directory_iterator{directory}) {
-        if (!entry.is_regular_file()) continue;
-        std::ifstream     in{entry.path(), std::ios::binary};
-        std::stringstream bytes;
-        bytes << in.rdbuf();
-        if (bytes.str().find(text) != std::string::npos) return true;
-    }
-    return false;
-}
-
-struct a_directory
-{
-    fs::path path = fs::temp_directory_path() / ("cairn-docs-" + std::to_string(::getpid()));
-
-    a_directory()
-    {
-        fs::remove_all(path);
-        fs::create_directories(path);
-    }
-    ~a_directory() { fs::remove_all(path); }
-};
-
 }  // namespace
 
 TEST_CASE("a person is forgotten")
 {
-    const a_directory of;
-    const std::string data = of.path.string();
+    const cairn::testing::temporary_directory of;
+    const std::string                         data = of.path();
     {
         //[ personal_wiring
         auto log = cairn::commit_log::open(data + "/events");

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "a_log.hpp"
 #include "forgotten.capnp.h"
+#include "key_store.hpp"
 #include "ledger.capnp.h"
+#include "main/files.hpp"
 
 #include <cairn/framework/repository.hpp>
 
 #include <catch2/catch.hpp>
-
-#include <fstream>
-#include <sstream>
 
 using namespace cairn;
 using namespace cairn::testing;
@@ -90,18 +89,42 @@ struct Person : aggregate<Joined, Noted, Introduced>
     }
 };
 
-/// Whether the text stands anywhere in the files of a directory.
-bool stands_in(const fs::path& directory, const std::string& text)
+/// Its snapshots say as plain text what is personal in its events.
+struct Gossip : aggregate<Joined, Noted>
 {
-    for (const auto& entry : fs::recursive_directory_iterator{directory}) {
-        if (!entry.is_regular_file()) continue;
-        std::ifstream     in{entry.path(), std::ios::binary};
-        std::stringstream bytes;
-        bytes << in.rdbuf();
-        if (bytes.str().find(text) != std::string::npos) return true;
+    using snapshot = Balance;
+
+    std::string told;
+
+    decision decide(const Join& c) const
+    {
+        return event<Joined>{[&](auto e) {
+            e.setMember("m-1");
+            e.setEmail(c.email);
+        }};
     }
-    return false;
-}
+    decision decide(const Note& c) const
+    {
+        return event<Noted>{[&](auto e) { e.setWords(c.words); }};
+    }
+
+    void apply(Joined::Reader e) { told = std::string{e.getEmail().cStr()} + " "; }
+    void apply(Noted::Reader e) { told += e.getWords().cStr(); }
+    void save(Balance::Builder to) const { to.setTexts(told); }
+    void restore(Balance::Reader from) { told = from.getTexts().cStr(); }
+};
+
+/// What reads Noted as LabelSet.
+struct Labels : aggregate<LabelSet>
+{
+    using snapshot = Balance;
+
+    std::string told;
+    decision    decide(const Note&) const { return event<LabelSet>{}; }
+    void        apply(LabelSet::Reader e) { told += e.getLabel().cStr(); }
+    void        save(Balance::Builder to) const { to.setTexts(told); }
+    void        restore(Balance::Reader from) { told = from.getTexts().cStr(); }
+};
 
 }  // namespace
 
@@ -169,7 +192,7 @@ TEST_CASE("after forget() events stay readable with the personal fields absent, 
         CHECK(found.state.notes.empty());
     };
     check(people.load_at("m-1", version{2}));
-    CHECK(people.load("m-1").state.email.empty());  // from its snapshot
+    CHECK(people.load("m-1").state.email.empty());  // its snapshot is unreadable
     CHECK(people.load("m-2").state.notes == "about another");
     {
         auto               restored = commit_log::open(backup);
@@ -191,6 +214,101 @@ TEST_CASE("after forget() events stay readable with the personal fields absent, 
     fs::remove_all(backup);
     key_log.close();
     fs::remove_all(key_directory);
+}
+
+TEST_CASE("a snapshot that copies what is personal into an unmarked field is forgotten with it")
+{
+    a_log                    on{true};
+    const temporary_directory of_keys;
+    const key_ring           keys{commit_log::open(of_keys / "keys")};
+    const event_store        store{*on.log, {.keys = keys}};
+    const repository_options each{.snapshots = {.every_events = 1, .verified = true}};
+    {
+        repository<Gossip> people{store, "accounts", each};
+        people.execute("m-1", Join{}).value();
+        people.execute("m-1", Note{"likes engines"}).value();
+    }
+    const auto taken = [&] {
+        repository<Gossip> people{store, "accounts", each};
+        const auto         told = people.load("m-1").state.told;
+        return std::pair{told, people.statistics().snapshots_used};
+    };
+    CHECK(taken() == std::pair{std::string{"ada@example.org likes engines"}, std::uint64_t{1}});
+    on.log->merge();
+    for (const char* text : {"ada@example.org", "likes engines"})
+        CHECK_FALSE(stands_in(on.directory, text));
+
+    const auto  with_snapshot = on.directory.string() + ".backup";
+    on.log->backup(with_snapshot);
+    store.forget("m-1");
+    CHECK(taken() == std::pair{std::string{" "}, std::uint64_t{0}});
+    {
+        auto               restored = commit_log::open(with_snapshot);
+        repository<Gossip> of_backup{event_store{restored, {.keys = keys}}, "accounts", each};
+        CHECK(of_backup.load("m-1").state.told == " ");
+    }
+    // And there are snapshots again.
+    {
+        repository<Gossip> people{store, "accounts", each};
+        people.execute("m-1", Note{"x"}).value();
+    }
+    CHECK(taken() == std::pair{std::string{" x"}, std::uint64_t{1}});
+}
+
+TEST_CASE("a snapshot of what old personal events are read as is sealed too")
+{
+    a_log          on{true};
+    const key_ring keys{*on.log};
+    {
+        repository<Person> people{event_store{*on.log, {.keys = keys}}, "accounts"};
+        people.execute("m-1", Note{"likes engines"}).value();
+    }
+    upcasters up;
+    up.change<Noted>([](Noted::Reader e) {
+        return event<LabelSet>{[&](auto to) { to.setLabel(e.getWords()); }};
+    });
+    const event_store store{*on.log, {.upcasters = up, .keys = keys}};
+    {
+        repository<Labels> people{store, "accounts", {.snapshots = {.every_events = 1}}};
+        people.execute("m-1", Note{}).value();
+        CHECK(people.load("m-1").state.told == "likes engines");
+    }
+    CHECK(repository<Labels>{store, "accounts"}.load("m-1").state.told == "likes engines");
+    on.log->merge();
+    CHECK_FALSE(stands_in(on.directory, "likes engines"));
+}
+
+TEST_CASE("what was read before somebody was forgotten is no snapshot afterwards")
+{
+    a_log             on{false};
+    detail::key_store keys{*on.log, "__keys"};
+    const auto        before = keys.forgotten();
+    CHECK(keys.seal_snapshot("state", "accounts/m-1", before));
+    keys.forget("m-2");
+    CHECK_FALSE(keys.seal_snapshot("state", "accounts/m-1", before));
+    CHECK(keys.seal_snapshot("state", "accounts/m-1", keys.forgotten()));
+}
+
+TEST_CASE("a key is on disk before anything is encrypted with it")
+{
+    a_log                     on{true};
+    const temporary_directory place;
+    auto                      key_log = commit_log::open(place / "keys");
+    const event_store         store{*on.log, {.keys = key_ring{key_log}}};
+    repository<Person>        people{store, "accounts"};
+    people.execute("m-1", Note{"likes engines"}).value();
+
+    // As a power cut would leave it: the files as they are now.
+    fs::copy(place / "keys", place / "cut", fs::copy_options::recursive);
+    {
+        const event_store cut{*on.log, {.keys = key_ring{commit_log::open(place / "cut")}}};
+        CHECK(repository<Person>{cut, "accounts"}.load("m-1").state.notes == "likes engines");
+    }
+    // Where the key cannot be written, nothing is recorded.
+    key_log.close();
+    const auto end = on.log->end_position();
+    CHECK(code_of([&] { (void)people.execute("m-2", Note{"x"}); }) == errc::closed);
+    CHECK(on.log->end_position() == end);
 }
 
 TEST_CASE("what is in memory is forgotten too")

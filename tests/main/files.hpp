@@ -28,4 +28,13 @@ inline void write_bytes(const std::filesystem::path& file, std::string_view byte
     if (!out) throw std::runtime_error{"cannot write " + file.string()};
 }
 
+/// Whether the text stands anywhere in the files of a directory.
+inline bool stands_in(const std::filesystem::path& directory, const std::string& text)
+{
+    for (const auto& entry : std::filesystem::recursive_directory_iterator{directory})
+        if (entry.is_regular_file() && read_bytes(entry.path()).find(text) != std::string::npos)
+            return true;
+    return false;
+}
+
 }  // namespace cairn::testing

@@ -39,8 +39,9 @@ public:
     /// Whether the person has a key: something personal was recorded, and not forgotten since.
     bool knows(const std::string& subject) const;
 
-    /// Destroys the key. Its record is compacted away at once; bytes of it may remain in the
-    /// journal's file until later appends to that log have gone over them.
+    /// Destroys the key, and that of the snapshots that may hold something personal. Their records
+    /// are compacted away at once; bytes of them may remain in the journal's file until later
+    /// appends to that log have gone over them.
     void forget(const std::string& subject) const;
 
     detail::key_store& store() const noexcept { return *store_; }
