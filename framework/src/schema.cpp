@@ -252,6 +252,7 @@ struct schema_registry::impl
             s.updated          = r.timestamp;
             s.since            = r.timestamp;
             s.position         = r.position;
+            s.version          = detail::version_of(schema);
             s.schema           = schema;
             s.keeps            = holds;
             const auto display = detail::text_of(schema.getProto().getDisplayName());
@@ -336,21 +337,24 @@ struct schema_registry::impl
         if (static_cast<const loaded*>(found.keeps.get())->bytes == bytes) return false;
         const auto changes = compare(found.schema, schema);
         if (changes.empty()) return false;
-        if (!breaks(changes)) return true;
-        if (!breaks(compare(schema, found.schema))) return false;
+        // A type that does not say its version is older than one that does.
+        const auto says = detail::version_of(schema);
+        if (!breaks(changes)) return says >= found.version;
+        if (says <= found.version && !breaks(compare(schema, found.schema))) return false;
         throw error{errc::incompatible_schema, complaint(changes)};
     }
 
     static std::string complaint(const std::vector<schema_change>& changes)
     {
-        std::string text = "events that are recorded could not be read any more: ";
-        bool        more = false;
+        const auto kept =
+            std::ranges::find(changes, schema_change::kind::version_kept, &schema_change::what);
+        std::string text;
         for (const auto& c : changes) {
-            if (!c.breaking()) continue;
-            if (std::exchange(more, true)) text += "; ";
-            text += c.where() + " " + c.text;
+            if (!c.breaking() || c.what == schema_change::kind::version_kept) continue;
+            text += (text.empty() ? "" : "; ") + c.where() + " " + c.text;
         }
-        return text +
+        if (text.empty()) return kept->where() + " " + kept->text;
+        return "events that are recorded could not be read any more: " + text +
                ". Leave what is there as it was and add a field at the end, or make a new "
                "struct with an id of its own; 'cairn schema check' compares beforehand";
     }

@@ -122,6 +122,20 @@ public:
                 "had " + size_text(had) + " and has " + size_text(has));
     }
 
+    /// After structs(): of the type as a whole, with what it uses.
+    void versions(capnp::StructSchema old, capnp::StructSchema now)
+    {
+        const auto said = [](std::optional<std::uint32_t> v) {
+            return v ? "version " + std::to_string(*v) : std::string{"no version"};
+        };
+        const auto        had = detail::version_of(old), has = detail::version_of(now);
+        const std::string type{detail::short_name(old)};
+        if (had != has)
+            say(kind::version_changed, type, "", "had " + said(had) + " and has " + said(has));
+        else if (has && !changes.empty())
+            say(kind::version_kept, type, "", "changed and still says " + said(has) + ": raise it");
+    }
+
 private:
     static leaves::const_iterator find(const leaves& all, const std::string& path)
     {
@@ -237,6 +251,8 @@ std::string_view name(schema_change::kind what) noexcept
         return "annotation_changed";
     case kind::tag_changed:
         return "tag_changed";
+    case kind::version_changed:
+        return "version_changed";
     case kind::field_removed:
         return "field_removed";
     case kind::field_moved:
@@ -251,6 +267,8 @@ std::string_view name(schema_change::kind what) noexcept
         return "enumerant_changed";
     case kind::struct_shrunk:
         return "struct_shrunk";
+    case kind::version_kept:
+        return "version_kept";
     }
     return "unknown";
 }
@@ -259,6 +277,7 @@ std::vector<schema_change> compare(capnp::StructSchema old, capnp::StructSchema 
 {
     comparison c;
     c.structs(old, now);
+    c.versions(old, now);
     return std::move(c.changes);
 }
 

@@ -25,11 +25,33 @@ struct known_annotation
 {
     std::uint64_t    id;
     std::string_view name;
+    void (*declare)(capnp::schema::Node::Annotation::Builder as);
 };
 
-/// Those of schema/cairn/event.capnp that take a text. Compiled code does not have them.
-constexpr std::array<known_annotation, 2> known_annotations{
-    {{tag_annotation, "tag"}, {personal_annotation, "personal"}}};
+void of_field_with_text(capnp::schema::Node::Annotation::Builder as)
+{
+    as.initType().setText();
+    as.setTargetsField(true);
+}
+
+void of_field(capnp::schema::Node::Annotation::Builder as)
+{
+    as.initType().setVoid();
+    as.setTargetsField(true);
+}
+
+void of_struct_with_number(capnp::schema::Node::Annotation::Builder as)
+{
+    as.initType().setUint32();
+    as.setTargetsStruct(true);
+}
+
+/// Those of schema/cairn/event.capnp. Compiled code does not have them.
+constexpr std::array<known_annotation, 4> known_annotations{
+    {{tag_annotation, "tag", of_field_with_text},
+     {personal_annotation, "personal", of_field_with_text},
+     {key_annotation, "key", of_field},
+     {version_annotation, "version", of_struct_with_number}}};
 
 std::string quoted(std::string_view text)
 {
@@ -85,6 +107,14 @@ private:
 std::string text_of(capnp::Text::Reader text)
 {
     return {text.begin(), text.size()};
+}
+
+std::optional<std::uint32_t> version_of(capnp::StructSchema schema)
+{
+    for (const auto a : schema.getProto().getAnnotations())
+        if (a.getId() == version_annotation && a.getValue().isUint32())
+            return a.getValue().getUint32();
+    return std::nullopt;
 }
 
 std::string id_text(std::uint64_t id)
@@ -197,6 +227,7 @@ std::string annotation_text(capnp::schema::Annotation::Reader annotation)
         std::ranges::find(known_annotations, annotation.getId(), &known_annotation::id);
     const auto name = known == known_annotations.end() ? id_text(annotation.getId())
                                                        : "Cairn." + std::string{known->name};
+    if (annotation.getValue().isVoid()) return "$" + name;
     return "$" + name + "(" + value_text(annotation.getValue(), {}) + ")";
 }
 
@@ -211,13 +242,18 @@ std::string encode_schema(capnp::StructSchema schema)
 {
     const auto              all = closure(schema);
     std::set<std::uint64_t> used;
-    for (const auto& one : all)
+    const auto              use = [&](capnp::List<capnp::schema::Annotation>::Reader annotations) {
+        for (const auto a : annotations)
+            if (std::ranges::find(known_annotations, a.getId(), &known_annotation::id) !=
+                known_annotations.end())
+                used.insert(a.getId());
+    };
+    for (const auto& one : all) {
+        use(one.getProto().getAnnotations());
         if (one.getProto().isStruct())
             for (const auto field : one.getProto().getStruct().getFields())
-                for (const auto a : field.getAnnotations())
-                    if (std::ranges::find(known_annotations, a.getId(), &known_annotation::id) !=
-                        known_annotations.end())
-                        used.insert(a.getId());
+                use(field.getAnnotations());
+    }
 
     capnp::MallocMessageBuilder message;
     auto                        request = message.initRoot<capnp::schema::CodeGeneratorRequest>();
@@ -231,9 +267,7 @@ std::string encode_schema(capnp::StructSchema schema)
         node.setId(known.id);
         node.setDisplayName(file + std::string{known.name});
         node.setDisplayNamePrefixLength(static_cast<std::uint32_t>(file.size()));
-        auto annotation = node.initAnnotation();
-        annotation.initType().setText();
-        annotation.setTargetsField(true);
+        known.declare(node.initAnnotation());
     }
 
     // One segment, as events are.
@@ -292,7 +326,9 @@ private:
             line(depth, "enum " + head + " {" + words + " }");
             return;
         }
-        line(depth, "struct " + head + " {");
+        std::string annotations;
+        for (const auto a : s.getProto().getAnnotations()) annotations += " " + annotation_text(a);
+        line(depth, "struct " + head + annotations + " {");
         fields(s.asStruct(), depth + 1);
         for (const auto& other : all_)
             if (!is_group(other) && other.getProto().getScopeId() == s.getProto().getId()) {

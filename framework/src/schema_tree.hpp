@@ -12,12 +12,16 @@
 #include <capnp/schema.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace cairn::detail {
 
 std::string text_of(capnp::Text::Reader text);
+
+/// What $Cairn.version says.
+std::optional<std::uint32_t> version_of(capnp::StructSchema schema);
 
 /// "0xd1a6f3c2b4e59870"
 std::string id_text(std::uint64_t id);

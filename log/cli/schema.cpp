@@ -57,11 +57,16 @@ std::string short_name(capnp::StructSchema schema)
         std::min<std::size_t>(name.size(), schema.getProto().getDisplayNamePrefixLength()));
 }
 
+std::string version_text(const registered_schema& known)
+{
+    return known.version ? std::to_string(*known.version) : "-";
+}
+
 void write_members(json_writer& json, const registered_schema& known)
 {
     json.field("type", std::string_view{known.name})
         .field("id", std::string_view{id_of(known.type_id)});
-    json.name("fields").begin_array();
+    json.field("version", known.version).name("fields").begin_array();
     for (const auto field : known.schema.getFields()) json.value(field.getProto().getName().cStr());
     json.end_array();
     json.field("since", std::string_view{as_iso_time(known.since)});
@@ -73,6 +78,7 @@ std::vector<json_field> schema_fields()
 {
     return {{"type", "The name of the type."},
             {"id", "Its id, as the header ce_dataschema of its events has it."},
+            {"version", "What $Cairn.version says, or null."},
             {"fields", "An array of the names of its fields."},
             {"since", "When it was first registered."},
             {"updated", "When it was registered as it is now."},
@@ -87,10 +93,10 @@ int list(const schema_options& o, session& s)
     const auto log = s.open_to_read(o);
     const auto all = schema_registry{log}.list();
 
-    table t{{"TYPE", "ID", "FIELDS >", "SINCE", "UPDATED", "POSITION >", "FILE"}};
+    table t{{"TYPE", "ID", "VERSION >", "FIELDS >", "SINCE", "UPDATED", "POSITION >", "FILE"}};
     for (const auto& known : all) {
         if (!o.json()) {
-            t.row({known.name, id_of(known.type_id),
+            t.row({known.name, id_of(known.type_id), version_text(known),
                    std::to_string(known.schema.getFields().size()), as_iso_time(known.since),
                    as_iso_time(known.updated), std::to_string(known.position.value), known.file});
             continue;
@@ -129,8 +135,10 @@ int show(const schema_options& o, session& s)
         s.out().write(line + '\n');
         return 0;
     }
-    s.out().write("# " + printable(known->file) + ", registered " + as_iso_time(known->updated) +
-                  " at position " + std::to_string(known->position.value) + "\n\n");
+    const auto version = known->version ? ", version " + version_text(*known) : std::string{};
+    s.out().write("# " + printable(known->file) + version + ", registered " +
+                  as_iso_time(known->updated) + " at position " +
+                  std::to_string(known->position.value) + "\n\n");
     s.out().write(capnp_text(known->schema));
     return 0;
 }
@@ -169,8 +177,7 @@ public:
 
     void gone(capnp::StructSchema old)
     {
-        add({true, "type_removed", short_name(old), "",
-             "is gone: its events can be read no more"});
+        add({true, "type_removed", short_name(old), "", "is gone: its events can be read no more"});
     }
 
     int print(const schema_options& o, session& s) const
@@ -198,9 +205,9 @@ public:
             static_cast<std::uint64_t>(std::ranges::count(all_, true, &finding::breaking));
         if (bad > 0)
             throw failure{"incompatible_schema",
-                          counted(bad, "change") + (bad == 1 ? " breaks" : " break") +
-                              " events that are recorded, marked !: leave what is there as it was "
-                              "and add a field at the end"};
+                          "a program would be refused for " + counted(bad, "change") +
+                              ", marked !: leave what is there as it was, add a field at the end, "
+                              "and raise the version where there is one"};
         s.note(counted(compared_, "type") +
                " compared; events that are recorded can be read as "
                "before");
@@ -294,7 +301,8 @@ void add_schema(command& root)
         c.text(
             "Ends with 1 where a change breaks events that are recorded: a field that is removed, "
             "moved or of another type, another default, a union's members, an enumerant. What is "
-            "added, and what is only called otherwise, breaks none.");
+            "added, and what is only called otherwise, breaks none. A struct with $Cairn.version "
+            "that changed in any way has to say another one.");
         c.argument("FILE", o->old_file, "The old file; the new one, where there is only one.")
             .completes                                                     = completion::file;
         c.optional_argument("NEW", o->new_file, "The new file.").completes = completion::file;
@@ -304,7 +312,7 @@ void add_schema(command& root)
         add_data_option(c, *o);
         add_format_option(c, *o);
         c.json("one object per change",
-               {{"breaking", "Whether it breaks events that are recorded."},
+               {{"breaking", "Whether a program with it would be refused."},
                 {"change", "What kind it is, such as field_removed."},
                 {"type", "The struct or enum."},
                 {"field", "The field or enumerant; empty: the type itself."},

@@ -683,7 +683,7 @@ class Program(unittest.TestCase):
         self.shop()
         listed = self.cairn("schema", "list")
         self.assertEqual(listed.lines[0].split(),
-                         ["TYPE", "ID", "FIELDS", "SINCE", "UPDATED", "POSITION", "FILE"])
+                         ["TYPE", "ID", "VERSION", "FIELDS", "SINCE", "UPDATED", "POSITION", "FILE"])
         self.assertEqual([line.split()[0] for line in listed.lines[1:]],
                          ["OrderPlaced", "PaymentRequested", "PriceChanged"])
         rows = self.cairn("schema", "list", "--format", "json").json
@@ -727,6 +727,14 @@ struct PriceChanged { cents @0 :UInt32; note @1 :Text; }
         self.assertEqual([line.split(None, 1) for line in
                           self.cairn("schema", "check", old, more).lines[1:]],
                          [["PriceChanged.by", "is new, @2 :Text"]])
+        numbered = [self.write(f"{n}-{field}.capnp", self.old.replace(
+                        "struct PriceChanged {", f"struct PriceChanged $Cairn.version({n}) {{")
+                        .replace("note", field)) for n, field in ((1, "note"), (1, "by"), (2, "by"))]
+        kept = self.fails("incompatible_schema", "schema", "check", numbered[0], numbered[1])
+        self.assertIn("!  PriceChanged       changed and still says version 1: raise it", kept.lines)
+        raised = self.cairn("schema", "check", numbered[0], numbered[2])
+        self.assertEqual(raised.lines[-1].split(None, 1),
+                         ["PriceChanged", "had version 1 and has version 2"])
         bad = self.write("bad.capnp", self.old.replace("cents    @1 :UInt32", "cents @1 :Float32")
                          .replace("struct PriceChanged", "struct PriceSet"))
         ended = self.fails("incompatible_schema", "schema", "check", old, bad)

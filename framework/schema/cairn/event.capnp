@@ -4,9 +4,10 @@
 #
 #     using Cairn = import "/cairn/event.capnp";
 #
-#     struct OrderPlaced {
-#         customer @0 :Text $Cairn.tag("customer");     # the tag is "customer:c-7"
-#         email    @1 :Text $Cairn.personal("customer");  # encrypted with the key of "c-7"
+#     struct OrderPlaced $Cairn.version(2) {
+#         order    @0 :Text $Cairn.key;                   # the stream that it is recorded in
+#         customer @1 :Text $Cairn.tag("customer");       # the tag is "customer:c-7"
+#         email    @2 :Text $Cairn.personal("customer");  # encrypted with the key of "c-7"
 #     }
 
 using Cxx = import "/capnp/c++.capnp";
@@ -21,3 +22,10 @@ annotation personal @0x9c1e5a7d3b60f284 (field) :Text;
 # The field says something about a person: it is recorded encrypted, with a key of that person. The
 # text names the field of the same struct that says who that is (text or an integer, not personal
 # itself), or is empty where the stream's id says it. When the key is destroyed, the field is absent.
+
+annotation key @0x962eb5d7d2eac902 (field) :Void;
+# The field is the id of the stream that the event is recorded in: it is recorded in no other. For
+# one text of a struct, which is not personal.
+
+annotation version @0xf9e4abc4ace1a954 (struct) :UInt32;
+# Which version of the struct this is. Whoever changes the struct raises it.

@@ -46,7 +46,8 @@ struct event_store_options
 /// Threads   Any.
 /// Lifetime  A handle: copies mean the same store, which keeps the log open.
 /// Errors    incompatible_schema where a type has changed so that recorded events would be read
-///           wrongly; illegal_schema where an annotation cannot be followed.
+///           wrongly, or changed and says the same $Cairn.version; illegal_schema where an
+///           annotation cannot be followed.
 class event_store
 {
 public:

@@ -28,7 +28,8 @@ struct schema_change
         enumerant_added,
         annotation_changed,
         tag_changed,         ///< fine, and a warning: old events keep the tags that they have
-        // What breaks the events that there are.
+        version_changed,     ///< that $Cairn.version says
+        // What is refused: it breaks the events that there are, or passes for what it is not.
         field_removed,
         field_moved,         ///< to another ordinal, or another place in the message
         type_changed,
@@ -36,6 +37,7 @@ struct schema_change
         union_changed,       ///< the field went into a union, or out of it
         enumerant_changed,   ///< removed, renamed or moved
         struct_shrunk,
+        version_kept,        ///< something else changed, and $Cairn.version did not
     };
 
     kind        what;
@@ -71,6 +73,8 @@ struct registered_schema
     cairn::timestamp updated;   ///< when it was registered as it is now
     cairn::position  position;  ///< of the record that holds it
 
+    std::optional<std::uint32_t> version;  ///< as $Cairn.version says
+
     capnp::StructSchema         schema;  ///< good as long as `keeps` is
     std::shared_ptr<const void> keeps;
 };
@@ -90,6 +94,7 @@ struct registered_schema
 /// Invariants
 ///   - What is registered reads every event that was recorded under what was registered before.
 ///   - A registered schema is only replaced by a newer one; an older program leaves it.
+///   - A type that says its version has changed only where it says another one.
 ///   - json() reads no byte outside of the value, follows pointers 64 deep at most, and gives up
 ///     where the text would be out of proportion: 2^20 values, or 16 MiB.
 ///
@@ -97,8 +102,8 @@ struct registered_schema
 /// Lifetime  Keeps the log open.
 /// Errors    add(): error{incompatible_schema}, and what append() throws. A program that has
 ///           left out only the newest fields of a type looks like one from before they were
-///           added, and is taken for that; compare() tells. A schema in the log that does not
-///           read is as if it were not there.
+///           added, and is taken for that unless $Cairn.version says otherwise; compare() tells.
+///           A schema in the log that does not read is as if it were not there.
 class schema_registry
 {
 public:
@@ -110,13 +115,13 @@ public:
     /// that is opened to read only nothing is written, and what would be refused is refused.
     void add(capnp::StructSchema schema);
 
+    /// As many in one append: all, or none.
+    void add(std::span<const capnp::StructSchema> schemas);
+
     /// All, by name.
     std::vector<registered_schema> list() const;
 
     std::optional<registered_schema> find(std::uint64_t type_id) const;
-
-    /// As many in one append: all, or none.
-    void add(std::span<const capnp::StructSchema> schemas);
 
     /// By the short name; the one registered last, where several have it.
     std::optional<registered_schema> find(std::string_view name) const;
