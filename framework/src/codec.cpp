@@ -145,6 +145,7 @@ event_codec::event_codec(capnp::StructSchema schema)
         for (const auto annotation : field.getProto().getAnnotations()) {
             if (annotation.getId() == personal_annotation)
                 add_personal(field, annotation.getValue().getText().cStr());
+            if (annotation.getId() == key_annotation) add_key(field);
             if (annotation.getId() != tag_annotation) continue;
             if (!can_be_tag(field.getType()))
                 throw error{errc::illegal_schema,
@@ -198,6 +199,39 @@ void event_codec::add_personal(capnp::StructSchema::Field field, std::string_vie
             return;
         }
     personal_.push_back({of, {field}});
+}
+
+void event_codec::add_key(capnp::StructSchema::Field field)
+{
+    const auto refuse = [&](const std::string& why) {
+        throw error{errc::illegal_schema, type_ + "." + std::string{name_of(field)} + why};
+    };
+    if (!field.getType().isText())
+        refuse(" is marked as the stream's id, and is no text: mark a text");
+    if (is_annotated(field, personal_annotation))
+        refuse(" is personal, and marked as the stream's id, which is plain text: use an id that "
+               "says nothing about the person");
+    if (key_)
+        refuse(" is marked as the stream's id, and so is " + std::string{name_of(*key_)} +
+               ": mark one of them");
+    key_ = field;
+}
+
+std::optional<std::string> event_codec::key_of(const any_event& e) const
+{
+    if (!key_) return std::nullopt;
+    message    opened{e.bytes()};
+    const auto root = opened.opened().getRoot<capnp::DynamicStruct>(schema_);
+    return root.has(*key_) ? text_of(root.get(*key_)) : std::string{};
+}
+
+void event_codec::check_key(const any_event& e, const stream_id& stream) const
+{
+    if (const auto key = key_of(e); key && *key != stream.key)
+        throw error{errc::illegal_stream_id,
+                    type_ + "." + std::string{name_of(*key_)} + " says \"" + *key +
+                        "\", and the event is to be recorded in stream \"" + stream.key +
+                        "\" of " + stream.topic + ": one of them is wrong"};
 }
 
 std::vector<std::string> event_codec::tags_of(const any_event& e) const
@@ -282,6 +316,7 @@ record event_codec::record_of(const any_event& e, const stream_id& stream, versi
                               const command_context& context, const std::string& source,
                               key_store* keys, std::size_t of_decision) const
 {
+    check_key(e, stream);
     const auto version_text = std::to_string(at.value);
     auto       id           = stream.topic + "/" + stream.key + "@" + version_text;
 

@@ -54,8 +54,12 @@ public:
     /// The tags that the schema's annotations give the event.
     std::vector<std::string> tags_of(const any_event& e) const;
 
+    /// What the event's field $Cairn.key says; nullopt where the type has none.
+    std::optional<std::string> key_of(const any_event& e) const;
+
     /// The first of `of_decision` events says how many they are. `keys` may be null where nothing
-    /// of the type is personal; else error{missing_keys}.
+    /// of the type is personal; else error{missing_keys}. Throws illegal_stream_id where the event
+    /// names another stream than that.
     record record_of(const any_event& e, const stream_id& stream, version at,
                      const command_context& context, const std::string& source,
                      key_store* keys, std::size_t of_decision) const;
@@ -76,6 +80,8 @@ private:
         std::vector<capnp::StructSchema::Field>   fields;
     };
 
+    void        add_key(capnp::StructSchema::Field field);
+    void        check_key(const any_event& e, const stream_id& stream) const;
     void        add_personal(capnp::StructSchema::Field field, std::string_view subject);
     std::string seal(const any_event& e, const stream_id& stream, std::string_view id,
                      key_store* keys, std::vector<header>& sealed) const;
@@ -85,6 +91,8 @@ private:
     std::string                  type_;
     std::vector<tagged_field>    tagged_;
     std::vector<personal_fields> personal_;
+
+    std::optional<capnp::StructSchema::Field> key_;
 };
 
 }  // namespace cairn::detail

@@ -26,6 +26,19 @@ struct decider_core::impl
     append_result record(const any_decision& decided, const stream_id& stream,
                          append_request request, const command_context& context);
 
+    /// The stream that the first of these events names.
+    stream_id named_by(const any_decision& decided) const
+    {
+        const auto& first = decided.events.front();
+        const auto  key   = core.codec_of(first.schema()).key_of(first);
+        if (!key)
+            throw error{errc::illegal_stream_id,
+                        std::string{first.type_name()} +
+                            " has no field marked $Cairn.key: say the stream that it is to be "
+                            "recorded in, or mark one"};
+        return checked_stream(topic, *key);
+    }
+
     /// What a source with tags depends on: its events that have them.
     query::item matching(const any_source& s) const
     {
@@ -69,12 +82,14 @@ append_result decider_core::impl::record(const any_decision& decided, const stre
 }
 
 execute_result decider_core::execute(const std::vector<any_source>& sources, const decide& ask,
-                                     const std::string& id, const command_context& context)
+                                     const std::optional<std::string>& id,
+                                     const command_context& context)
 {
-    auto&      core    = impl_->core;
-    auto&      log     = impl_->log;
-    const auto stream  = checked_stream(impl_->topic, id);
-    const auto unknown = impl_->options.unknown;
+    auto&       core    = impl_->core;
+    auto&       log     = impl_->log;
+    const auto& topic   = impl_->topic;
+    const auto  named   = id ? std::optional{checked_stream(topic, *id)} : std::nullopt;
+    const auto  unknown = impl_->options.unknown;
     if (auto first = first_result(core, context)) return std::move(*first);
 
     for (int attempt = 1;; ++attempt) {
@@ -111,7 +126,7 @@ execute_result decider_core::execute(const std::vector<any_source>& sources, con
             decided.rejected && context.command_id && context.remember_rejection;
         if (decided.rejected && !remembered) return std::move(*decided.rejected);
         if (!remembered && decided.events.empty())
-            return outcome{seen, log.stream_version(stream), 0, false};
+            return outcome{seen, named ? log.stream_version(*named) : version{0}, 0, false};
 
         if (!read.items.empty())
             request.boundaries.push_back(
@@ -122,12 +137,14 @@ execute_result decider_core::execute(const std::vector<any_source>& sources, con
             add_rejection(request, *context.command_id, *decided.rejected);
             if (const auto result = log.try_append(request)) return result_of(core, *result);
         } else if (const auto result =
-                       impl_->record(decided, stream, std::move(request), context)) {
+                       impl_->record(decided, named ? *named : impl_->named_by(decided),
+                                     std::move(request), context)) {
             if (result->repeated) return result_of(core, *result);
             return outcome{result->last(), result->records.back().version.next(),
                            decided.events.size(), false};
         }
-        if (attempt >= impl_->options.attempts_max) throw_conflict(stream, attempt);
+        if (attempt >= impl_->options.attempts_max)
+            throw_conflict(named.value_or(stream_id{topic, "*"}), attempt);
     }
 }
 

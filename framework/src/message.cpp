@@ -11,6 +11,7 @@ namespace cairn::detail {
 
 capnp::MessageReader& message::open(bytes_view bytes)
 {
+    reader_.reset();
     constexpr auto word = sizeof(capnp::word);
     if (bytes.empty() || bytes.size() % word != 0)
         throw error{errc::malformed_event, "an event of " + std::to_string(bytes.size()) +

@@ -63,6 +63,16 @@ void record_in(const event_store& store, const stream_id& stream,
     log.append(request);
 }
 
+event_store store_of(const std::vector<any_event>& happened)
+{
+    const event_store store{commit_log::in_memory()};
+    for (const auto& e : happened) {
+        const auto key = store.core().codec_of(e.schema()).key_of(e);
+        record_in(store, {"spec", key.value_or("given")}, {e});
+    }
+    return store;
+}
+
 std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
                                    const std::vector<capnp::StructSchema>& types)
 {

@@ -6,12 +6,12 @@ $Cxx.namespace("school");
 
 struct CourseOffered
 {
-    course @0 :Text $Cairn.tag("course");
+    course @0 :Text $Cairn.key $Cairn.tag("course");
     seats  @1 :UInt32;
 }
 
 struct StudentEnrolled
 {
     course  @0 :Text $Cairn.tag("course");
-    student @1 :Text $Cairn.tag("student");
+    student @1 :Text $Cairn.key $Cairn.tag("student");
 }

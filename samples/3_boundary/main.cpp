@@ -17,8 +17,7 @@ int main()
     //[ boundary
     cairn::decider office{log, "school", {.attempts_max = 100}};
     office
-        .execute("maths",
-                 [](const Seats&) -> cairn::decision<CourseOffered> {
+        .execute([](const Seats&) -> cairn::decision<CourseOffered> {
                      return course_offered("maths", 3);
                  },
                  cairn::from_tags<Seats>("course:maths"))
@@ -28,7 +27,7 @@ int main()
     std::vector<std::thread> students;
     for (int i = 0; i < 20; ++i)
         students.emplace_back([&, who = "student-" + std::to_string(i)] {
-            const auto done = office.execute(who, enrol(who, "maths"),
+            const auto done = office.execute(enrol(who, "maths"),
                                              cairn::from_tags<Seats>("course:maths"),
                                              cairn::from_tags<Courses>("student:" + who));
             ++(done ? enrolled : refused);

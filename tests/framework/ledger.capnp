@@ -57,4 +57,9 @@ struct Inner      { secret @0 :Text $Cairn.personal(""); }
 struct Leaky      { inner @0 :Inner; }
 struct Nobody     { name @0 :Text $Cairn.personal("owner"); }
 struct SelfNamed  { name @0 :Text $Cairn.personal("name"); }
+struct Shipped    { order @0 :Text $Cairn.key; to @1 :Text; }
+struct Returned   { order @0 :Text $Cairn.key; }
+struct NumberKey  { order @0 :UInt32 $Cairn.key; }
+struct TwoKeys    { order @0 :Text $Cairn.key; parcel @1 :Text $Cairn.key; }
+struct NameAsKey  { name @0 :Text $Cairn.key $Cairn.personal(""); }
 struct TaggedName { who @0 :Text; name @1 :Text $Cairn.personal("who") $Cairn.tag("name"); }

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -72,7 +73,7 @@ public:
     using decide = std::function<any_decision(const std::vector<void*>& states)>;
 
     execute_result execute(const std::vector<any_source>& sources, const decide& ask,
-                           const std::string& id, const command_context& context);
+                           const std::optional<std::string>& id, const command_context& context);
 
 private:
     struct impl;
@@ -118,6 +119,8 @@ public:
 
     /// `decide` takes the states in the order of the sources, by reference to const, and returns
     /// a decision. It may be called several times. What it decides is recorded in stream `id`.
+    /// Without one, in the stream that its first event names with $Cairn.key: illegal_stream_id
+    /// where its type has no such field. (The outcome of no event is then at version 0.)
     template <class Decide, foldable... States>
         requires std::invocable<const Decide&, const States&...>
     execute_result execute(const std::string& id, const Decide& decide,
@@ -131,6 +134,29 @@ public:
     execute_result execute(const command_context& context, const std::string& id,
                            const Decide& decide, const source<States>&... sources)
     {
+        return execute_in(id, context, decide, sources...);
+    }
+
+    template <class Decide, foldable... States>
+        requires std::invocable<const Decide&, const States&...>
+    execute_result execute(const Decide& decide, const source<States>&... sources)
+    {
+        return execute(command_context{}, decide, sources...);
+    }
+
+    template <class Decide, foldable... States>
+        requires std::invocable<const Decide&, const States&...>
+    execute_result execute(const command_context& context, const Decide& decide,
+                           const source<States>&... sources)
+    {
+        return execute_in(std::nullopt, context, decide, sources...);
+    }
+
+private:
+    template <class Decide, class... States>
+    execute_result execute_in(const std::optional<std::string>& id, const command_context& context,
+                              const Decide& decide, const source<States>&... sources)
+    {
         return core_.execute(
             {{detail::describe<States>(typename States::events{}), sources.stream,
               sources.tags}...},
@@ -140,7 +166,6 @@ public:
             id, context);
     }
 
-private:
     template <class... States, class Decide, std::size_t... I>
     static any_decision call(const Decide& decide, const std::vector<void*>& states,
                              std::index_sequence<I...>)

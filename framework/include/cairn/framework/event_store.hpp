@@ -41,6 +41,7 @@ struct event_store_options
 /// Invariants
 ///   - A type of event is registered before its first event is recorded: its schema is in the
 ///     topic __schemas, so that any event can be shown as JSON without its code.
+///   - An event that names its stream, in a field $Cairn.key, is recorded in no other.
 ///   - What is marked as personal is on the log encrypted, and nowhere else.
 ///
 /// Threads   Any.

@@ -189,8 +189,8 @@ struct loaded
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
 /// Lifetime  Keeps the log open; a copy of the handle is enough.
 /// Errors    decide() that throws: as it threw, and nothing is recorded. errc::conflict when
-///           attempts_max decisions came too late; errc::illegal_stream_id; what append()
-///           throws.
+///           attempts_max decisions came too late; errc::illegal_stream_id, also of
+///           an event that names another stream; what append() throws.
 template <is_aggregate A>
 class repository
 {

@@ -71,6 +71,10 @@ std::string record_given(const event_store& store, const std::vector<any_event>&
 std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
                                    const std::vector<capnp::StructSchema>& types);
 
+/// A log in memory in which these happened: each in the stream that it names with $Cairn.key, and
+/// where it names none, in one of all others.
+event_store store_of(const std::vector<any_event>& happened);
+
 void record_in(const event_store& store, const stream_id& stream,
                const std::vector<any_event>& happened);
 
@@ -193,13 +197,11 @@ private:
     event_store store_;
 };
 
-/// A world in which these happened, one after the other, in one stream.
+/// A world in which these happened, one after the other: in the streams that they name, or in one.
 template <class... Es>
 world given_all(const event<Es>&... happened)
 {
-    world w;
-    if constexpr (sizeof...(Es) > 0) w.in({"spec", "given"}, happened...);
-    return w;
+    return world{detail::store_of({happened...})};
 }
 
 }  // namespace cairn::testing

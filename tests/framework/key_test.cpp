@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "a_log.hpp"
+#include "ledger.capnp.h"
+
+#include <cairn/framework/decider.hpp>
+
+#include <catch2/catch.hpp>
+
+using namespace cairn;
+using namespace cairn::testing;
+using namespace ledger;
+
+namespace {
+
+auto shipped(const std::string& order)
+{
+    return event<Shipped>{[&](auto e) { e.setOrder(order); }};
+}
+auto returned(const std::string& order)
+{
+    return event<Returned>{[&](auto e) { e.setOrder(order); }};
+}
+
+struct Ship
+{
+    std::string order;
+};
+
+struct Parcel : aggregate<Shipped, Returned>
+{
+    int      shipments = 0;
+    decision decide(const Ship& c) const { return shipped(c.order); }
+    void     apply(Shipped::Reader) { ++shipments; }
+    void     apply(Returned::Reader) {}
+};
+
+struct Shipments : folds<Shipped>
+{
+    int  so_far = 0;
+    void apply(Shipped::Reader) { ++so_far; }
+};
+
+template <class F>
+std::string refusal_of(F&& fails, errc as)
+{
+    const auto c = complaint_of(std::forward<F>(fails));
+    REQUIRE(c);
+    CHECK(*c == as);
+    return c->what;
+}
+
+template <class E>
+struct only : aggregate<E>
+{
+    void apply(typename E::Reader) {}
+};
+
+}  // namespace
+
+TEST_CASE("an event that names its stream is recorded in no other")
+{
+    a_log              on{false};
+    repository<Parcel> parcels{*on.log, "accounts"};
+    const auto         end = on.log->end_position();
+    CHECK(refusal_of([&] { (void)parcels.execute("o-1", Ship{"o-2"}); }, errc::illegal_stream_id) ==
+          "Shipped.order says \"o-2\", and the event is to be recorded in stream \"o-1\" of "
+          "accounts: one of them is wrong");
+    CHECK(code_of([&] { (void)parcels.execute("o-1", Ship{""}); }) == errc::illegal_stream_id);
+    CHECK(on.log->end_position() == end);
+    CHECK(parcels.load("o-1").version == version{0});
+    CHECK(parcels.load("o-1").state.shipments == 0);
+
+    CHECK(parcels.execute("o-1", Ship{"o-1"})->version == version{1});
+}
+
+TEST_CASE("of a decision whose second event names another stream nothing is recorded")
+{
+    a_log      on{false};
+    decider    desk{*on.log, "accounts"};
+    const auto both = [](const Shipments&) -> decision<Shipped, Returned> {
+        return {shipped("o-1"), returned("o-2")};
+    };
+    CHECK(code_of([&] { (void)desk.execute("o-1", both, from_tags<Shipments>()); }) ==
+          errc::illegal_stream_id);
+    CHECK(code_of([&] { (void)desk.execute(both, from_tags<Shipments>()); }) ==
+          errc::illegal_stream_id);
+    CHECK(on.log->stream_version({"accounts", "o-1"}) == version{0});
+    CHECK(on.log->stream_version({"accounts", "o-2"}) == version{0});
+}
+
+TEST_CASE("a decider records an event in the stream that it names, where none is said")
+{
+    a_log      on{false};
+    decider    desk{*on.log, "accounts"};
+    const auto ship = [](const Shipments& s) -> decision<Shipped, Returned> {
+        if (s.so_far == 2) return reject("two are enough");
+        return {shipped("o-1"), returned("o-1")};
+    };
+    CHECK(desk.execute(ship, from_tags<Shipments>())->version == version{2});
+    const command_context once{.command_id = "c-1"};
+    const auto again = desk.execute(once, ship, from_stream<Shipments>("accounts", "o-9"));
+    CHECK(again->version == version{4});
+    CHECK(types_of(*on.log, "o-1") ==
+          std::vector<std::string>{"Shipped", "Returned", "Shipped", "Returned"});
+    CHECK(desk.execute(ship, from_tags<Shipments>()).error().reason == "two are enough");
+
+    const auto nothing = [](const Shipments&) -> decision<Shipped> { return {}; };
+    CHECK(desk.execute(nothing, from_tags<Shipments>())->recorded == 0);
+}
+
+TEST_CASE("an event that names no stream needs to be told one")
+{
+    a_log   on{false};
+    decider desk{*on.log, "accounts"};
+    CHECK_THAT(refusal_of(
+                   [&] {
+                       (void)desk.execute(
+                           [](const Shipments&) -> decision<Paid> { return event<Paid>{}; },
+                           from_tags<Shipments>());
+                   },
+                   errc::illegal_stream_id),
+               Catch::StartsWith("Paid has no field marked $Cairn.key"));
+}
+
+TEST_CASE("a key that is no text, is personal, or is one of two is refused, and the field named")
+{
+    a_log      on{false};
+    const auto refused = [&]<class E>(event<E>) {
+        return refusal_of([&] { repository<only<E>>{*on.log, "accounts"}; }, errc::illegal_schema);
+    };
+    CHECK_THAT(refused(event<NumberKey>{}), Catch::StartsWith("NumberKey.order is marked"));
+    CHECK_THAT(refused(event<TwoKeys>{}),
+               Catch::StartsWith("TwoKeys.parcel is marked") && Catch::Contains("so is order"));
+    CHECK_THAT(refused(event<NameAsKey>{}), Catch::StartsWith("NameAsKey.name is personal"));
+}
