@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include <ostream>
+#include <sstream>
 
 using namespace bank;
 using namespace cairn;
@@ -49,6 +50,31 @@ struct Lossy : aggregate<Deposited>
     void restore(ledger::Balance::Reader from) { cents = from.getCents() % 10; }
 };
 
+struct Climb
+{
+    int                  up;
+    friend std::ostream& operator<<(std::ostream& out, const Climb& c)
+    {
+        return out << "climb " << c.up;
+    }
+};
+
+/// Breaks only after several commands, of which one is special.
+struct Stairs : aggregate<Deposited>
+{
+    std::uint64_t high  = 0;
+    bool          lucky = false;
+    decision      decide(const Climb& c) const
+    {
+        return deposited(static_cast<std::uint64_t>(c.up));
+    }
+    void          apply(Deposited::Reader e)
+    {
+        high += e.getCents();
+        lucky |= e.getCents() == 7;
+    }
+};
+
 Deposit  some_deposit(random_source& r) { return {static_cast<std::uint64_t>(r.between(1, 9))}; }
 Withdraw some_withdrawal(random_source& r) { return {static_cast<std::uint64_t>(r.between(1, 9))}; }
 
@@ -89,6 +115,37 @@ TEST_CASE("a broken invariant is told with the shortest commands that break it, 
               .seed(7)
               .holds()
               .what == v.what);
+}
+
+TEST_CASE("what is told is the shortest: without any one of its commands it does not fail")
+{
+    const auto breaks = [](const std::vector<int>& steps) {
+        Stairs s;
+        for (const int up : steps) s.apply(deposited(static_cast<std::uint64_t>(up)).read());
+        return s.high >= 40 && s.lucky;
+    };
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        const auto v = property<Stairs>()
+                           .command([](random_source& r) {
+                               return Climb{static_cast<int>(r.between(0, 9))};
+                           })
+                           .invariant("nobody is up there with luck",
+                                      [](const Stairs& s) { return s.high < 40 || !s.lucky; })
+                           .seed(seed)
+                           .holds();
+        INFO(v.what);
+        REQUIRE_FALSE(v);
+        std::vector<int>   told;
+        std::istringstream lines{v.what};
+        for (std::string line; std::getline(lines, line);)
+            if (line.starts_with("  climb ")) told.push_back(std::stoi(line.substr(8)));
+        CHECK(breaks(told));
+        for (std::size_t i = 0; i < told.size(); ++i) {
+            auto less = told;
+            less.erase(less.begin() + static_cast<std::ptrdiff_t>(i));
+            CHECK_FALSE(breaks(less));
+        }
+    }
 }
 
 TEST_CASE("decide() and apply() that throw are found without being asked for")

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "a_log.hpp"
 #include "ledger.capnp.h"
+#include "snapshots.hpp"
 
 #include <cairn/framework/repository.hpp>
 
 #include <catch2/catch.hpp>
+
+#include <future>
+#include <thread>
 
 using namespace cairn;
 using namespace cairn::testing;
@@ -155,6 +159,39 @@ TEST_CASE("a snapshot of what the log does not have any more is ignored")
     on.log->delete_topic("accounts");
     on.log->create_topic("accounts", 3);
     CHECK(load<Account>(*on.log).version == version{0});
+}
+
+TEST_CASE("offer() never waits for the disk; what it cannot take it leaves")
+{
+    // The log's clock stands still for all threads but this one, and so does what they append.
+    const auto         here = std::this_thread::get_id();
+    std::promise<void> goes_on;
+    const auto         until = goes_on.get_future().share();
+    log_options        options;
+    options.clock = [&] {
+        if (std::this_thread::get_id() != here) until.wait();
+        return timestamp{1'700'000'000'000};
+    };
+    auto log = commit_log::in_memory(options);
+    log.create_topic("accounts");
+    const event_store store{log};
+    const auto        type = detail::describe<Account>(Account::events{});
+    store.core().add_types(type.schemas);
+    {
+        detail::snapshots snaps{store, type, {.every_events = 1, .verified = false}};
+        detail::instance  account{type};
+        for (int i = 0; i < 3'000; ++i) {
+            account.recorded(1, 8, position{i});
+            snaps.offer(account, {"accounts", "a"}, {}, 0);
+        }
+        CHECK(snaps.counted().taken == 0);
+        CHECK(account.unsaved_events() > 0);  // the last was left
+        goes_on.set_value();
+    }
+    // What was taken is written by the destructor.
+    const auto snapshots = log.partition("__snapshots", 0);
+    CHECK(snapshots.end_offset() >= offset{1'024});
+    CHECK(snapshots.end_offset() < offset{3'000});
 }
 
 TEST_CASE("in a debug build a snapshot that is not what its events come to is said")
