@@ -180,11 +180,15 @@ std::optional<std::string> key_store::open(bytes_view sealed, std::string_view b
     return plain;
 }
 
-std::optional<std::string> key_store::seal_snapshot(bytes_view plain, std::string_view bound_to,
-                                                    std::uint64_t then)
+std::optional<std::shared_lock<std::shared_mutex>> key_store::remembered_since(std::uint64_t then)
 {
-    const std::shared_lock lock{forgetting_};
+    std::shared_lock lock{forgetting_};
     if (forgotten() != then) return std::nullopt;
+    return lock;
+}
+
+std::string key_store::seal_snapshot(bytes_view plain, std::string_view bound_to)
+{
     return seal(snapshots_subject, plain, bound_to);
 }
 

@@ -51,10 +51,13 @@ public:
     /// value was changed, or is of another event.
     std::optional<std::string> open(bytes_view sealed, std::string_view bound_to);
 
-    /// As seal(), of a snapshot that was made of what was read when forgotten() was `then`. Null
-    /// where somebody was forgotten since: it may hold what they were.
-    std::optional<std::string> seal_snapshot(bytes_view plain, std::string_view bound_to,
-                                             std::uint64_t then);
+    /// While it is held nobody is forgotten, nor was since forgotten() was `then`; nullopt where
+    /// somebody was: what was read before may hold what they were, and is not to be sealed again,
+    /// for that would make a new key.
+    std::optional<std::shared_lock<std::shared_mutex>> remembered_since(std::uint64_t then);
+
+    /// As seal(), of a snapshot. REQUIRES: remembered_since() is held.
+    std::string seal_snapshot(bytes_view plain, std::string_view bound_to);
 
     bool knows(const std::string& subject);
     void forget(const std::string& subject);

@@ -152,12 +152,15 @@ void snapshots::offer(instance& of, const stream_id& stream, std::chrono::micros
 
 void snapshots::write(const taken& t)
 {
-    auto& core = store_.core();
-    auto  r    = core.record_of(t.state, t.stream, t.at, {});
-    if (sealed_) {
-        r.value = core.keys()->seal_snapshot(*r.value, bound_to(t.stream, t.at), t.forgotten);
-        if (!r.value) return;
+    auto&                                              core = store_.core();
+    std::optional<std::shared_lock<std::shared_mutex>> nobody_forgotten;
+    if (core.keys()) {
+        nobody_forgotten = core.keys()->remembered_since(t.forgotten);
+        if (!nobody_forgotten) return;
     }
+    auto r = core.record_of(t.state, t.stream, t.at, {});
+    if (sealed_) r.value = core.keys()->seal_snapshot(*r.value, bound_to(t.stream, t.at));
+    nobody_forgotten.reset();
     r.key = key_of(t.stream);
     r.headers.push_back(
         {std::string{version_header}, std::to_string(type_.snapshot->version)});
