@@ -28,7 +28,8 @@ constexpr auto        delta_max         = std::numeric_limits<std::uint32_t>::ma
 void remove_lock_file(const std::string& path) noexcept
 {
     std::array<char, PATH_MAX> name;
-    const auto n = std::snprintf(name.data(), name.size(), "%s%s", path.c_str(), lock_suffix.data());
+    const auto                 n =
+        std::snprintf(name.data(), name.size(), "%s%s", path.c_str(), lock_suffix.data());
     if (n > 0 && static_cast<std::size_t>(n) < name.size()) std::remove(name.data());
 }
 
