@@ -180,12 +180,15 @@ TEST_CASE("offer() never waits for the disk; what it cannot take it leaves")
     {
         detail::snapshots snaps{store, type, {.every_events = 1, .verified = false}};
         detail::instance  account{type};
+        // The writer has at most one queue of 1,024 in hand while another fills.
+        int left = 0;
         for (int i = 0; i < 3'000; ++i) {
             account.recorded(1, 8, position{i});
             snaps.offer(account, {"accounts", "a"}, {}, 0);
+            left += account.unsaved_events() > 0;
         }
         CHECK(snaps.counted().taken == 0);
-        CHECK(account.unsaved_events() > 0);  // the last was left
+        CHECK(left >= 3'000 - 2 * 1'024);
         goes_on.set_value();
     }
     // What was taken is written by the destructor.
