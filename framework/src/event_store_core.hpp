@@ -31,7 +31,7 @@ public:
     key_store* keys() const noexcept { return options.keys ? &options.keys->store() : nullptr; }
 
     /// Changes when what is in memory may hold what was forgotten.
-    std::uint64_t forgotten() const noexcept { return keys() ? keys()->forgotten() : 0; }
+    std::uint64_t forgotten() const { return keys() ? keys()->forgotten() : 0; }
 
     /// Makes the codecs of those that have none yet, and registers them all or none.
     void add_types(std::span<const capnp::StructSchema> types);

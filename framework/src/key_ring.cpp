@@ -21,6 +21,7 @@ constexpr std::size_t tag_bytes     = 16;
 constexpr std::size_t subjects_kept = 4096;
 
 constexpr const char* snapshots_subject = "__snapshots";
+constexpr const char* forgotten_subject = "__forgotten";
 
 void random_bytes(unsigned char* to, std::size_t n)
 {
@@ -192,30 +193,45 @@ std::string key_store::seal_snapshot(bytes_view plain, std::string_view bound_to
     return seal(snapshots_subject, plain, bound_to);
 }
 
+std::uint64_t key_store::forgotten() const
+{
+    return static_cast<std::uint64_t>(log_.stream_version({topic_, forgotten_subject}).value);
+}
+
+// All in one append, which expects that no other ring has made a key since it was looked for: one
+// that escaped would keep readable what was sealed before.
+bool key_store::try_destroy(const std::string& subject)
+{
+    append_request request;
+    const auto     destroy = [&](const std::string& one) {
+        record r;
+        r.key = one;
+        request.records.push_back({topic_, std::move(r)});
+    };
+    for (const auto& one : {subject, std::string{snapshots_subject}}) {
+        const stream_id stream{topic_, one};
+        request.expect.push_back(
+            {stream, expected_version::exactly(log_.stream_version(stream))});
+        if (find(one)) destroy(one);
+    }
+    destroy(forgotten_subject);
+    return log_.try_append(request).has_value();
+}
+
 bool key_store::knows(const std::string& subject) { return find(subject).has_value(); }
 
 void key_store::forget(const std::string& subject)
 {
     {
         const std::unique_lock none_is_sealed{forgetting_};
-        append_request         request;
+        while (!try_destroy(subject)) {}
+        const std::lock_guard lock{mutex_};
         for (const auto& one : {subject, std::string{snapshots_subject}}) {
-            if (!find(one)) continue;
-            record r;
-            r.key = one;
-            request.records.push_back({topic_, std::move(r)});
+            const auto known = known_.find(one);
+            if (known == known_.end()) continue;
+            OPENSSL_cleanse(known->second.bytes.data(), known->second.bytes.size());
+            known_.erase(known);
         }
-        if (!request.records.empty()) log_.append(request);
-        {
-            const std::lock_guard lock{mutex_};
-            for (const auto& one : {subject, std::string{snapshots_subject}}) {
-                const auto known = known_.find(one);
-                if (known == known_.end()) continue;
-                OPENSSL_cleanse(known->second.bytes.data(), known->second.bytes.size());
-                known_.erase(known);
-            }
-        }
-        ++forgotten_;
     }
     // The tombstone hides the key; this takes it from the disk.
     log_.roll_segment();

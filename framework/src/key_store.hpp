@@ -4,7 +4,8 @@
 //
 // A key is a record of the keys' topic: key = the subject, value = 32 random bytes. Its version in
 // that stream says which of the subject's keys it is; a null value says that the one before it was
-// destroyed.
+// destroyed. With each key that is destroyed goes a null value with the key "__forgotten": the
+// version of that stream tells all rings on the log, in any process, that somebody was forgotten.
 //
 // What is sealed, as the header cairn_personal of an event's record, one for each subject:
 //
@@ -22,7 +23,7 @@
 #include <cairn/log/record.hpp>
 
 #include <array>
-#include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -51,9 +52,11 @@ public:
     /// value was changed, or is of another event.
     std::optional<std::string> open(bytes_view sealed, std::string_view bound_to);
 
-    /// While it is held nobody is forgotten, nor was since forgotten() was `then`; nullopt where
-    /// somebody was: what was read before may hold what they were, and is not to be sealed again,
-    /// for that would make a new key.
+    /// While it is held nobody is forgotten here, nor was anywhere since forgotten() was `then`;
+    /// nullopt where somebody was: what was read before may hold what they were, and is not to be
+    /// sealed again, for that would make a new key. Another ring on this log can still forget
+    /// meanwhile: what was sealed may be kept if forgotten() is `then` afterwards too, for then it
+    /// was with a key that whoever forgets later destroys.
     std::optional<std::shared_lock<std::shared_mutex>> remembered_since(std::uint64_t then);
 
     /// As seal(), of a snapshot. REQUIRES: remembered_since() is held.
@@ -62,8 +65,9 @@ public:
     bool knows(const std::string& subject);
     void forget(const std::string& subject);
 
-    /// Changes with each forget() here: what was read before may hold what is forgotten now.
-    std::uint64_t forgotten() const noexcept { return forgotten_.load(); }
+    /// Changes with each forget() of any ring on this log: what was read before may hold what is
+    /// forgotten now. Cheap: a look into the log's index.
+    std::uint64_t forgotten() const;
 
 private:
     struct key
@@ -76,12 +80,14 @@ private:
     std::optional<key> find(const std::string& subject);
     key                find_or_make(const std::string& subject);
 
+    /// False where a key was made or destroyed meanwhile.
+    bool try_destroy(const std::string& subject);
+
     commit_log                           log_;
     std::string                          topic_;
     std::mutex                           mutex_;  // guards known_
     std::unordered_map<std::string, key> known_;
     std::shared_mutex                    forgetting_;  // shared: nobody is forgotten meanwhile
-    std::atomic<std::uint64_t>           forgotten_{0};
 };
 
 }  // namespace cairn::detail

@@ -198,7 +198,10 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
 
     ++impl_->counts.executed;
     if (auto first = first_result(core, context)) return std::move(*first);
-    if (body->forgotten != core.forgotten()) body->forget();
+    if (const auto now = core.forgotten(); body->forgotten != now) {
+        body->forget();
+        body->forgotten = now;
+    }
 
     for (int attempt = 1;; ++attempt) {
         if (body->at() < log.stream_version(stream)) impl_->catch_up(*body, stream);

@@ -161,6 +161,7 @@ void snapshots::write(const taken& t)
     auto r = core.record_of(t.state, t.stream, t.at, {});
     if (sealed_) r.value = core.keys()->seal_snapshot(*r.value, bound_to(t.stream, t.at));
     nobody_forgotten.reset();
+    if (core.forgotten() != t.forgotten) return;  // through another ring, while it was sealed
     r.key = key_of(t.stream);
     r.headers.push_back(
         {std::string{version_header}, std::to_string(type_.snapshot->version)});

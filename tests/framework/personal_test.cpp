@@ -289,6 +289,51 @@ TEST_CASE("what was read before somebody was forgotten is no snapshot afterwards
     CHECK(keys.remembered_since(keys.forgotten()));
 }
 
+TEST_CASE("who is forgotten through one ring is forgotten by each other ring on that log")
+{
+    a_log                    on{true};
+    const event_store        here{*on.log, {.keys = key_ring{*on.log}}};
+    const event_store        there{*on.log, {.keys = key_ring{*on.log}}};
+    const repository_options each{.snapshots = {.every_events = 1, .verified = false}};
+    {
+        repository<Gossip> people{here, "accounts", each};
+        people.execute("m-1", Note{"likes engines"}).value();
+        there.forget("m-1");
+        people.execute("m-1", Note{"x"}).value();  // decided on a state that is read again
+        CHECK(people.statistics().loaded == 1);
+        CHECK(people.load("m-1").state.told == "x");
+    }
+    for (const auto& store : {here, there}) {
+        repository<Gossip> people{store, "accounts", each};
+        CHECK(people.load("m-1").state.told == "x");
+        CHECK(people.statistics().snapshots_used == 1);
+    }
+}
+
+TEST_CASE("what was read before another ring forgot somebody is no snapshot afterwards")
+{
+    a_log             on{false};
+    detail::key_store here{*on.log, "__keys"};
+    const auto        before = here.forgotten();
+    detail::key_store{*on.log, "__keys"}.forget("m-2");
+    CHECK(here.forgotten() != before);
+    CHECK_FALSE(here.remembered_since(before));
+    CHECK(here.remembered_since(here.forgotten()));
+    // Also for who opens it later.
+    CHECK(detail::key_store{*on.log, "__keys"}.forgotten() == here.forgotten());
+}
+
+TEST_CASE("an aggregate that is new after somebody was forgotten stays in memory")
+{
+    a_log             on{false};
+    const event_store store{*on.log, {.keys = key_ring{*on.log}}};
+    store.forget("m-2");
+    repository<Person> people{store, "accounts"};
+    people.execute("m-1", Note{"x"}).value();
+    people.execute("m-1", Note{"y"}).value();
+    CHECK(people.statistics().loaded == 0);
+}
+
 TEST_CASE("a key is on disk before anything is encrypted with it")
 {
     a_log                     on{true};

@@ -24,8 +24,10 @@ class key_store;
 /// events then has no keys in it, and the keys are backed up apart, and for less long.
 ///
 /// Invariants
-///   - After forget() nothing that was encrypted for the person before can be read, here or by
-///     another process that reads the same keys; what comes later has a new key.
+///   - After forget() nothing that was encrypted for the person before can be read, here, through
+///     another ring on the same keys, or by another process that reads them, as soon as it sees
+///     what was appended to their log; nor does a later command decide on it, or a new snapshot
+///     hold it. What comes later has a new key.
 ///   - A key is on disk before anything is encrypted with it.
 ///
 /// Threads   Any.
