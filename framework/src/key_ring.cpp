@@ -19,9 +19,18 @@ constexpr std::size_t head_bytes    = 11;
 constexpr std::size_t nonce_bytes   = 12;
 constexpr std::size_t tag_bytes     = 16;
 constexpr std::size_t subjects_kept = 4096;
+constexpr std::size_t subject_max   = 1024;  // as a stream's id, which it is in forgotten_topic
 
 constexpr const char* snapshots_subject = "__snapshots";
 constexpr const char* forgotten_subject = "__forgotten";
+
+void check_subject(const std::string& subject)
+{
+    if (subject.empty() || subject.size() > subject_max)
+        throw error{errc::invalid_argument, "a subject of " + std::to_string(subject.size()) +
+                                                " bytes: it has 1 to " +
+                                                std::to_string(subject_max)};
+}
 
 void random_bytes(unsigned char* to, std::size_t n)
 {
@@ -114,9 +123,7 @@ key_store::key key_store::find_or_make(const std::string& subject)
 std::string key_store::seal(const std::string& subject, bytes_view plain,
                             std::string_view bound_to)
 {
-    if (subject.size() > 0xFFFF)
-        throw error{errc::invalid_argument, "a subject of " + std::to_string(subject.size()) +
-                                                " bytes: it has at most 65,535"};
+    check_subject(subject);  // what could not be forgotten is not recorded
     const auto  k = find_or_make(subject);
     std::string sealed(1, '\1');
     for (int i = 0; i < 8; ++i)
@@ -222,6 +229,7 @@ bool key_store::knows(const std::string& subject) { return find(subject).has_val
 
 void key_store::forget(const std::string& subject)
 {
+    check_subject(subject);
     {
         const std::unique_lock none_is_sealed{forgetting_};
         while (!try_destroy(subject)) {}

@@ -20,6 +20,10 @@ struct Join
 {
     std::string email = "ada@example.org";
 };
+struct JoinAs
+{
+    std::string member;
+};
 struct Note
 {
     std::string words;
@@ -40,6 +44,13 @@ struct Person : aggregate<Joined, Noted, Introduced>
             e.setBorn(1815);
             e.setCity("London");
             e.initHome().setStreet("St James's Square");
+        }};
+    }
+    decision decide(const JoinAs& c) const
+    {
+        return event<Joined>{[&](auto e) {
+            e.setMember(c.member);
+            e.setEmail("ada@example.org");
         }};
     }
     decision decide(const Note& c) const
@@ -419,6 +430,31 @@ TEST_CASE("without a key_ring what is personal is not recorded")
     CHECK(code_of([&] { event_store{*on.log}.forget("m-1"); }) == errc::missing_keys);
     CHECK(on.log->end_position() == end);
     CHECK(people.load("m-1").version == version{0});
+}
+
+TEST_CASE("a subject that cannot be one is refused before anything is recorded")
+{
+    a_log             on{false};
+    const key_ring    keys{*on.log};
+    const event_store store{*on.log, {.keys = keys}};
+    const auto        end = on.log->partition("__keys", 0).end_offset();
+    for (const auto& subject : {std::string{}, std::string(1025, 'x')}) {
+        CHECK(code_of([&] { store.forget(subject); }) == errc::invalid_argument);
+        CHECK(code_of([&] { keys.forget(subject); }) == errc::invalid_argument);
+    }
+    // What could not be forgotten is not recorded.
+    repository<Person> people{store, "accounts"};
+    CHECK(code_of([&] { (void)people.execute("m-1", JoinAs{std::string(1025, 'x')}); }) ==
+          errc::invalid_argument);
+    CHECK(people.load("m-1").version == version{0});
+    CHECK(on.log->partition("__keys", 0).end_offset() == end);
+    CHECK_FALSE(on.log->try_describe_topic("forgotten"));
+
+    const std::string longest(1024, 'x');
+    people.execute("m-1", JoinAs{longest}).value();
+    CHECK(people.load("m-1").state.email == "ada@example.org");
+    store.forget(longest);
+    CHECK(people.load("m-1").state.email.empty());
 }
 
 TEST_CASE("what was sealed for one event opens in no other")

@@ -58,7 +58,8 @@ public:
 
     /// Destroys the person's keys: what was recorded of them stays readable, with the personal
     /// fields absent. Then records cairn::SubjectForgotten, so that whoever keeps a copy can
-    /// forget too. Throws missing_keys where the store has no key_ring.
+    /// forget too. Throws missing_keys where the store has no key_ring, and invalid_argument for a
+    /// subject that has not 1 to 1,024 bytes; then nothing is written.
     void forget(const std::string& subject) const;
 
     detail::event_store_core& core() const noexcept { return *core_; }

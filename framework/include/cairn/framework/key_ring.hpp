@@ -32,7 +32,8 @@ class key_store;
 ///
 /// Threads   Any.
 /// Lifetime  A handle: copies mean the same ring, which keeps its log open.
-/// Errors    What the log throws; io_failed where OpenSSL gives no random bytes.
+/// Errors    What the log throws; io_failed where OpenSSL gives no random bytes; invalid_argument
+///           for a subject that has not 1 to 1,024 bytes, before anything is written.
 class key_ring
 {
 public:
