@@ -35,14 +35,14 @@ std::int64_t next_utc(std::int64_t from, std::int64_t of_day_ms)
 {
     auto in_day = from % day_ms;
     if (in_day < 0) in_day += day_ms;
-    return from - in_day + of_day_ms + (in_day >= of_day_ms ? day_ms : 0);
+    return sum(from, of_day_ms - in_day + (in_day >= of_day_ms ? day_ms : 0));
 }
 
 // By what clocks show, not by adding 24 hours: a day may have 23 or 25. Whether it is today or
 // tomorrow goes by what they show too, or 02:30 would come twice on the day that has it twice.
 std::int64_t next_local(std::int64_t from, std::int64_t of_day_ms)
 {
-    const auto seconds = static_cast<std::time_t>((from - (from % 1000 + 1000) % 1000) / 1000);
+    const auto seconds = static_cast<std::time_t>(from / 1000 - (from % 1000 < 0 ? 1 : 0));
     std::tm    shown{};
     ::localtime_r(&seconds, &shown);
     const auto shown_ms = (shown.tm_hour * 60 + shown.tm_min) * minute_ms;
@@ -54,7 +54,12 @@ std::int64_t next_local(std::int64_t from, std::int64_t of_day_ms)
         then.tm_hour  = static_cast<int>(of_day_ms / minute_ms / 60);
         then.tm_min   = static_cast<int>(of_day_ms / minute_ms % 60);
         then.tm_isdst = -1;
-        const auto at = std::mktime(&then) * std::int64_t{1000};
+        const std::int64_t shows = std::mktime(&then);
+        std::int64_t       at;
+        if (__builtin_mul_overflow(shows, std::int64_t{1000}, &at)) {
+            if (shows > 0) return std::numeric_limits<std::int64_t>::max();
+            continue;
+        }
         // A time that the day leaves out may come out earlier than asked for.
         if (at > from) return at;
     }

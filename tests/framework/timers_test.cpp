@@ -78,6 +78,25 @@ TEST_CASE("a time to come is said from the moment of its cause")
     }
 }
 
+TEST_CASE("a time that is too late for a timestamp is at the end of time")
+{
+    const in_zone   here{"CET-1CEST,M3.5.0,M10.5.0/3"};
+    const timestamp first{std::numeric_limits<std::int64_t>::min()};
+    const timestamp last{std::numeric_limits<std::int64_t>::max()};
+    for (const auto of_day : {std::chrono::minutes{0}, std::chrono::minutes{9h},
+                              std::chrono::minutes{23h + 59min}}) {
+        for (const auto due : {at_utc(of_day), at_local(of_day)}) {
+            INFO(due);
+            CHECK(due.from(last) == last);
+            CHECK(due.from(last - 1) > last - 1);
+            const auto day = std::int64_t{24 * 3'600'000};
+            CHECK(due.from(first) > first);
+            CHECK(due.from(first) <= first + (day + 3'600'000));
+            CHECK(due.from(last - 3 * day) < last - day);
+        }
+    }
+}
+
 TEST_CASE("a local time of day comes once a day, also when clocks are changed")
 {
     const in_zone berlin{"CET-1CEST,M3.5.0,M10.5.0/3"};

@@ -17,7 +17,8 @@ namespace cairn {
 class due
 {
 public:
-    /// The time it stands for, where the cause was at `cause`.
+    /// The time it stands for, where the cause was at `cause`; one that is too late for a timestamp
+    /// is at the end of time.
     timestamp from(timestamp cause) const;
 
     friend bool          operator==(const due&, const due&) = default;
