@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 
 namespace cairn::detail {
 
@@ -71,18 +72,25 @@ std::string_view name_of(capnp::StructSchema::Field field)
     return field.getProto().getName().cStr();
 }
 
-}  // namespace
-
-bool has_personal(capnp::StructSchema schema, int depth)
+// Types may contain themselves, and each other: `seen` has those that were gone through.
+bool has_personal(capnp::StructSchema schema, std::set<std::uint64_t>& seen)
 {
-    if (depth > 16) return false;  // types may contain themselves
+    if (!seen.insert(schema.getProto().getId()).second) return false;
     for (const auto field : schema.getFields()) {
         if (is_annotated(field, personal_annotation)) return true;
         auto type = field.getType();
         while (type.isList()) type = type.asList().getElementType();
-        if (type.isStruct() && has_personal(type.asStruct(), depth + 1)) return true;
+        if (type.isStruct() && has_personal(type.asStruct(), seen)) return true;
     }
     return false;
+}
+
+}  // namespace
+
+bool has_personal(capnp::StructSchema schema)
+{
+    std::set<std::uint64_t> seen;
+    return has_personal(schema, seen);
 }
 
 bool event_type::is(capnp::StructSchema schema) const noexcept

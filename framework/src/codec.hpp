@@ -40,7 +40,7 @@ std::string data_schema_of(capnp::StructSchema schema);
 std::string data_schema_of(std::uint64_t type_id);
 
 /// Whether a struct, or one inside of it, has a field marked $Cairn.personal.
-bool has_personal(capnp::StructSchema schema, int depth = 0);
+bool has_personal(capnp::StructSchema schema);
 
 /// Makes the records of one type of events.
 ///

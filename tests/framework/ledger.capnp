@@ -55,6 +55,15 @@ struct Member  # a snapshot
 
 struct Inner      { secret @0 :Text $Cairn.personal(""); }
 struct Leaky      { inner @0 :Inner; }
+struct Family
+{
+    name   @0 :Text;
+    mother @1 :Family;
+    father @2 :Family;
+    older  @3 :List(Family);
+    twin   @4 :Family;
+}
+struct LeakyFamily { older @0 :List(LeakyFamily); twin @1 :LeakyFamily; inner @2 :Inner; }
 struct Nobody     { name @0 :Text $Cairn.personal("owner"); }
 struct SelfNamed  { name @0 :Text $Cairn.personal("name"); }
 struct Shipped    { order @0 :Text $Cairn.key; to @1 :Text; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "a_log.hpp"
+#include "codec.hpp"
 #include "forgotten.capnp.h"
 #include "key_store.hpp"
 #include "ledger.capnp.h"
@@ -495,7 +496,20 @@ TEST_CASE("an annotation that would leave something personal as plain text is re
         return code_of([&] { repository<Bad>{store, "accounts"}; }) == errc::illegal_schema;
     };
     CHECK(refused(event<Leaky>{}));
+    CHECK(refused(event<LeakyFamily>{}));
     CHECK(refused(event<Nobody>{}));
     CHECK(refused(event<SelfNamed>{}));
     CHECK(refused(event<TaggedName>{}));
+}
+
+TEST_CASE("a type that holds itself several times is gone through once")
+{
+    struct Families : aggregate<Family>
+    {
+        void apply(Family::Reader) {}
+    };
+    a_log on{false};
+    repository<Families>{*on.log, "accounts"};  // or this takes hours
+    CHECK_FALSE(detail::has_personal(capnp::Schema::from<Family>()));
+    CHECK(detail::has_personal(capnp::Schema::from<LeakyFamily>()));
 }
