@@ -3,6 +3,7 @@
 
 #include "difference.hpp"
 #include "event_reader.hpp"
+#include "instance.hpp"
 
 #include <algorithm>
 #include <ostream>
@@ -37,15 +38,34 @@ verdict expect_rejection(const any_decision& got, std::string_view reason)
                        std::string{reason} + "\""};
 }
 
-std::string record_given(const event_store& store, const std::vector<any_event>& happened)
+std::optional<std::string> key_of(const event_store&                             store,
+                                  const cairn::detail::aggregate_type&           type,
+                                  const std::vector<any_event>&                  happened,
+                                  const cairn::detail::repository_core::decide& ask)
+{
+    const auto named_by = [&](const std::vector<any_event>& events) {
+        std::optional<std::string> key;
+        for (const auto& e : events)
+            if (!key) key = store.core().codec_of(e.schema()).key_of(e);
+        return key;
+    };
+    if (auto key = named_by(happened)) return key;
+    cairn::detail::instance state{type};
+    for (const auto& e : happened) state.apply(e);
+    return named_by(ask(state.state()).events);
+}
+
+stream_id record_given(const event_store& store, const std::vector<any_event>& happened,
+                       const std::optional<std::string>& key)
 {
     auto log = store.log();
-    log.ensure_topic("spec");
-    // No two have one stream: a log only grows.
-    const auto id = "spec-" + std::to_string(log.end_position().value);
-    if (happened.empty()) log.append({.records = {{"spec", {}}}});
-    record_in(store, {"spec", id}, happened);
-    return id;
+    // No two have one stream: a log only grows. Who has to be in one that is named gets a topic.
+    const auto      own = "spec-" + std::to_string(log.end_position().value);
+    const stream_id stream{key ? own : "spec", key.value_or(own)};
+    log.ensure_topic(stream.topic);
+    if (happened.empty()) log.append({.records = {{stream.topic, {}}}});
+    record_in(store, stream, happened);
+    return stream;
 }
 
 void record_in(const event_store& store, const stream_id& stream,
@@ -73,8 +93,8 @@ event_store store_of(const std::vector<any_event>& happened)
     return store;
 }
 
-std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
-                                   const std::vector<capnp::StructSchema>& types)
+std::vector<any_event> read_events(const event_store& store, const stream_id& stream,
+                                   version from, const std::vector<capnp::StructSchema>& types)
 {
     std::vector<any_event>      events;
     cairn::detail::event_reader reader{store.core(), types};
@@ -82,7 +102,7 @@ std::vector<any_event> read_events(const event_store& store, const std::string& 
         for (const auto schema : types)
             if (type.is(schema)) events.emplace_back(schema, event);
     };
-    for (const auto& r : store.log().read_stream({"spec", id}, from)) reader.read(r, take);
+    for (const auto& r : store.log().read_stream(stream, from)) reader.read(r, take);
     reader.finish(take);
     return events;
 }

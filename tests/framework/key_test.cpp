@@ -3,6 +3,7 @@
 #include "ledger.capnp.h"
 
 #include <cairn/framework/decider.hpp>
+#include <cairn/framework/testing.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -32,6 +33,29 @@ struct Parcel : aggregate<Shipped, Returned>
     decision decide(const Ship& c) const { return shipped(c.order); }
     void     apply(Shipped::Reader) { ++shipments; }
     void     apply(Returned::Reader) {}
+};
+
+struct Return
+{
+    std::string order;
+};
+
+/// Decides by what has happened to it.
+struct Delivery : aggregate<Shipped, Returned>
+{
+    bool     under_way = false;
+    decision decide(const Ship& c) const
+    {
+        if (under_way) return reject("it is under way");
+        return shipped(c.order);
+    }
+    decision decide(const Return& c) const
+    {
+        if (!under_way) return {};
+        return returned(c.order);
+    }
+    void apply(Shipped::Reader) { under_way = true; }
+    void apply(Returned::Reader) { under_way = false; }
 };
 
 struct Shipments : folds<Shipped>
@@ -132,4 +156,27 @@ TEST_CASE("a key that is no text, is personal, or is one of two is refused, and 
     CHECK_THAT(refused(event<TwoKeys>{}),
                Catch::StartsWith("TwoKeys.parcel is marked") && Catch::Contains("so is order"));
     CHECK_THAT(refused(event<NameAsKey>{}), Catch::StartsWith("NameAsKey.name is personal"));
+}
+
+TEST_CASE("what is given on a log is recorded in the stream that its events name")
+{
+    a_log             on{true};
+    const event_store store{*on.log};
+    for (int i = 0; i < 2; ++i) {  // the second time is of another history
+        const auto out = given<Delivery>(shipped("o-1")).on(store);
+        CHECK(out.when(Return{"o-1"}).then(returned("o-1")));
+        CHECK(out.when(Return{"o-1"}).then(returned("o-1")));
+        CHECK(out.when(Ship{"o-1"}).then_rejected("it is under way"));
+        const auto back = given<Delivery>(shipped("o-1"), returned("o-1")).on(store);
+        CHECK(back.when(Ship{"o-1"}).then(shipped("o-1")));
+        CHECK(back.when(Return{"o-1"}).then_nothing());
+        // One that is new has the stream that the decision names.
+        CHECK(given<Delivery>().on(store).when(Ship{"o-2"}).then(shipped("o-2")));
+        CHECK(given<Delivery>().on(store).when(Return{"o-2"}).then_nothing());
+    }
+    // Of another aggregate than the one that is asked.
+    const auto other = given<Delivery>(shipped("o-1")).on(store);
+    CHECK(code_of([&] { (void)other.when(Return{"o-2"}); }) == errc::illegal_stream_id);
+    const auto mixed = given<Delivery>(shipped("o-1"), returned("o-2")).on(store);
+    CHECK(code_of([&] { (void)mixed.when(Ship{"o-1"}); }) == errc::illegal_stream_id);
 }

@@ -9,8 +9,10 @@
 
 #include <cairn/framework/aggregate.hpp>
 #include <cairn/framework/decider.hpp>
+#include <cairn/framework/repository.hpp>
 
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -64,12 +66,20 @@ private:
 
 namespace detail {
 
-/// Records the events in a stream of its own in topic "spec", which is made; returns its id.
-std::string record_given(const event_store& store, const std::vector<any_event>& happened);
+/// The stream's id that one of the events names with $Cairn.key, or one of those that are decided.
+std::optional<std::string> key_of(const event_store&                             store,
+                                  const cairn::detail::aggregate_type&           type,
+                                  const std::vector<any_event>&                  happened,
+                                  const cairn::detail::repository_core::decide& ask);
+
+/// Records the events in a stream of their own, whose topic is made: in "spec", or, where the
+/// stream's id is `key`, in a topic that is new.
+stream_id record_given(const event_store& store, const std::vector<any_event>& happened,
+                       const std::optional<std::string>& key);
 
 /// What the stream has from a version on, of these types.
-std::vector<any_event> read_events(const event_store& store, const std::string& id, version from,
-                                   const std::vector<capnp::StructSchema>& types);
+std::vector<any_event> read_events(const event_store& store, const stream_id& stream,
+                                   version from, const std::vector<capnp::StructSchema>& types);
 
 /// A log in memory in which these happened: each in the stream that it names with $Cairn.key, and
 /// where it names none, in one of all others.
@@ -80,7 +90,9 @@ void record_in(const event_store& store, const stream_id& stream,
 
 }  // namespace detail
 
-/// The same, on a log: through a repository, and read again from what was recorded.
+/// The same, on a log: through a repository, and read again from what was recorded. Where events
+/// name their stream with $Cairn.key, those of the history or else those that are decided, it is
+/// that aggregate that is asked.
 template <is_aggregate A>
 class recorded_history
 {
@@ -94,14 +106,17 @@ public:
         requires decides<A, Command>
     decided when(const Command& command) const
     {
-        const auto    id = detail::record_given(store_, happened_);
-        repository<A> all{store_, "spec"};
+        const auto type = cairn::detail::describe<A>(typename A::events{});
+        const auto key  = detail::key_of(store_, type, happened_, [&](const void* state) {
+            return static_cast<const A*>(state)->decide(command).release();
+        });
+        const auto    stream = detail::record_given(store_, happened_, key);
+        repository<A> all{store_, stream.topic};
         any_decision  got;
-        if (const auto result = all.execute(id, command); !result)
+        if (const auto result = all.execute(stream.key, command); !result)
             got.rejected = result.error();
         const version from{static_cast<std::int64_t>(happened_.size())};
-        got.events = detail::read_events(
-            store_, id, from, cairn::detail::describe<A>(typename A::events{}).schemas);
+        got.events = detail::read_events(store_, stream, from, type.schemas);
         return decided{std::move(got)};
     }
 
