@@ -158,6 +158,18 @@ TEST_CASE("a command id answers a repeat with the first outcome, also after a re
     CHECK(accounts.execute("ada", Withdraw{60}, {.command_id = "w-2"}).has_error());
 }
 
+TEST_CASE("a command that came to nothing leaves no trace: its repeat is decided again")
+{
+    a_log               on{false};
+    repository<Account> accounts{*on.log, "accounts"};
+    CHECK(accounts.execute("ada", Settle{}, {.command_id = "s-1"})->recorded == 0);
+    accounts.execute("ada", Deposit{10}).value();
+    const auto again = accounts.execute("ada", Settle{}, {.command_id = "s-1"}).value();
+    CHECK(again.recorded == 1);
+    CHECK_FALSE(again.repeated);
+    CHECK(accounts.execute("ada", Settle{}, {.command_id = "s-1"})->repeated);
+}
+
 TEST_CASE("decide() or apply() that throws: the command fails, and nothing is recorded")
 {
     a_log               on{false};

@@ -27,7 +27,8 @@ inline constexpr std::string_view content_type   = "content-type";
 /// Where a command comes from; carried on into the events that it causes.
 struct command_context
 {
-    /// With it, a repeat of the command is answered with what it came to the first time.
+    /// With it, a repeat of the command is answered with what it came to the first time, if that
+    /// was events. One that came to nothing is decided again.
     std::optional<std::string> command_id{};
 
     /// Also when it was rejected: the rejection is recorded (in the topic __rejections) and answers

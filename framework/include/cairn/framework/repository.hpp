@@ -182,8 +182,10 @@ struct loaded
 ///     is decided again.
 ///   - All events of a decision are recorded, or none.
 ///   - A rejection, and that nothing is to happen, are of the stream as it was at that moment.
-///   - A repeat of a command, by its id, is answered with what it came to the first time, also
-///     after a restart and from another process.
+///   - A repeat of a command that recorded events is answered, by its id, with what it came to the
+///     first time, also after a restart and from another process; so is one that was rejected with
+///     remember_rejection. One that came to nothing leaves no trace: its repeat is decided again,
+///     and may record.
 ///   - A snapshot only ever saves time: where there is none that fits, all events are applied.
 ///
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
