@@ -129,8 +129,8 @@ void snapshots::verify(const record_view& r, instance& restored, const stream_id
 }
 
 void snapshots::offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
-                      std::uint64_t forgotten)
-{
+                      std::uint64_t forgotten) noexcept
+try {
     const auto due = [](std::uint64_t limit, std::uint64_t now) {
         return limit > 0 && now >= limit;
     };
@@ -148,6 +148,8 @@ void snapshots::offer(instance& of, const stream_id& stream, std::chrono::micros
     }
     wakes_.notify_one();
     of.saved();
+} catch (...) {
+    // save() of a user may throw anything; the events are recorded, and it only saves time.
 }
 
 void snapshots::write(const taken& t)

@@ -25,7 +25,7 @@ namespace cairn::detail {
 /// Reads and writes the snapshots of one kind of aggregate.
 ///
 /// Invariants
-///   - offer() never waits for the disk; what it cannot take it leaves.
+///   - offer() never waits for the disk and never throws; what it cannot take it leaves.
 ///   - The destructor writes what was offered.
 ///
 /// Threads   Any.
@@ -41,7 +41,7 @@ public:
     /// Takes a snapshot if the policy says so. `forgotten` is what event_store_core::forgotten()
     /// said before the state was read.
     void offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
-               std::uint64_t forgotten);
+               std::uint64_t forgotten) noexcept;
 
     struct counts
     {

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include <future>
+#include <stdexcept>
 #include <thread>
 
 using namespace cairn;
@@ -43,6 +44,11 @@ struct account : aggregate<Paid>
     void restore(Balance::Reader from) { cents = from.getCents(); }
 };
 using Account = account<1>;
+
+struct Unsaved : account<1>
+{
+    void save(Balance::Builder) const { throw std::runtime_error{"save() has a bug"}; }
+};
 
 constexpr snapshot_policy every_ten{.every_events = 10, .verified = false};
 
@@ -108,6 +114,26 @@ TEST_CASE("a snapshot is taken by size, and by how long loading took")
         accounts.execute("a", Pay{1}).value();
     }
     CHECK(load<Account>(*slow.log).state.applied == 1);
+}
+
+TEST_CASE("a save() that throws fails no command: there is no snapshot then")
+{
+    a_log on{false};
+    {
+        repository<Unsaved> accounts{
+            *on.log,
+            "accounts",
+            {.snapshots = {.every_events = 2, .load_time = std::chrono::microseconds{1},
+                           .verified = false}}};
+        for (int i = 1; i <= 5; ++i)
+            CHECK(accounts.execute("a", Pay{1})->version == version{i});
+        CHECK(accounts.statistics().loaded == 0);  // it stays in memory
+        CHECK(accounts.statistics().snapshots_taken == 0);
+    }
+    repository<Unsaved> accounts{
+        *on.log, "accounts", {.snapshots = {.every_events = 1, .verified = false}}};
+    CHECK(accounts.execute("a", Pay{1})->version == version{6});  // loaded, then executed
+    CHECK(accounts.load("a").state.cents == 6);
 }
 
 TEST_CASE("a snapshot of another version is ignored, and the next one takes its place")

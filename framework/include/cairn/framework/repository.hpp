@@ -186,7 +186,8 @@ struct loaded
 ///     first time, also after a restart and from another process; so is one that was rejected with
 ///     remember_rejection. One that came to nothing leaves no trace: its repeat is decided again,
 ///     and may record.
-///   - A snapshot only ever saves time: where there is none that fits, all events are applied.
+///   - A snapshot only ever saves time: where there is none that fits, all events are applied;
+///     one that cannot be taken fails no command.
 ///
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
 /// Lifetime  Keeps the log open; a copy of the handle is enough.
