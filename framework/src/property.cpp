@@ -87,14 +87,21 @@ private:
         for (const auto& i : invariants_)
             if (!i.holds(state.state())) return "it does not hold that " + i.name;
         if (!type_.snapshot) return std::nullopt;
-        const auto              saved = type_.snapshot->save(state.state());
-        cairn::detail::instance copy{type_};
-        cairn::detail::message  opened{saved.bytes()};
-        type_.snapshot->restore(copy.state(), opened.opened());
-        const auto again = type_.snapshot->save(copy.state());
-        if (again == saved) return std::nullopt;
-        return "a snapshot that was restored and saved again is another: " + saved.json() +
-               ", then " + again.json();
+        const char* at = "save()";
+        try {
+            const auto              saved = type_.snapshot->save(state.state());
+            cairn::detail::instance copy{type_};
+            cairn::detail::message  opened{saved.bytes()};
+            at = "restore()";
+            type_.snapshot->restore(copy.state(), opened.opened());
+            at               = "save()";
+            const auto again = type_.snapshot->save(copy.state());
+            if (again == saved) return std::nullopt;
+            return "a snapshot that was restored and saved again is another: " + saved.json() +
+                   ", then " + again.json();
+        } catch (const std::exception& e) {
+            return std::string{at} + " threw: " + e.what();
+        }
     }
 
     const cairn::detail::aggregate_type&  type_;

@@ -8,6 +8,7 @@
 
 #include <ostream>
 #include <sstream>
+#include <stdexcept>
 
 using namespace bank;
 using namespace cairn;
@@ -48,6 +49,17 @@ struct Lossy : aggregate<Deposited>
     void apply(Deposited::Reader e) { cents += static_cast<std::int64_t>(e.getCents()); }
     void save(ledger::Balance::Builder to) const { to.setCents(cents); }
     void restore(ledger::Balance::Reader from) { cents = from.getCents() % 10; }
+};
+
+/// Its snapshots cannot be taken, or not be restored.
+template <bool Saves>
+struct Thrower : Lossy
+{
+    void save(ledger::Balance::Builder) const
+    {
+        if (!Saves) throw std::runtime_error{"no pen"};
+    }
+    void restore(ledger::Balance::Reader) { throw std::runtime_error{"no glasses"}; }
 };
 
 struct Climb
@@ -193,4 +205,14 @@ TEST_CASE("random numbers are of the whole range, and words are words")
     CHECK(most);
     CHECK(r.between(INT64_MIN, INT64_MAX) != r.between(INT64_MIN, INT64_MAX));
     CHECK(r.between(3, 3) == 3);
+}
+
+TEST_CASE("a save() or restore() that throws is told as what went wrong")
+{
+    const auto saved = property<Thrower<false>>().command(some_deposit).seed(3).holds();
+    REQUIRE_FALSE(saved);
+    CHECK_THAT(saved.what, Catch::StartsWith("save() threw: no pen, after 1 command"));
+    const auto restored = property<Thrower<true>>().command(some_deposit).seed(3).holds();
+    REQUIRE_FALSE(restored);
+    CHECK_THAT(restored.what, Catch::StartsWith("restore() threw: no glasses, after 1 command"));
 }

@@ -50,6 +50,17 @@ struct Unsaved : account<1>
     void save(Balance::Builder) const { throw std::runtime_error{"save() has a bug"}; }
 };
 
+struct thrown_number
+{
+    explicit thrown_number(const char*) {}
+};
+
+template <class Thrown>
+struct Unrestored : account<1>
+{
+    void restore(Balance::Reader) { throw Thrown{"restore() has a bug"}; }
+};
+
 constexpr snapshot_policy every_ten{.every_events = 10, .verified = false};
 
 void pay(commit_log log, int times, snapshot_policy policy = every_ten)
@@ -175,6 +186,24 @@ TEST_CASE("a snapshot that does not read is as good as none")
         const auto found = load<Account>(*on.log);
         CHECK(found.state.cents == 10);
         CHECK(found.state.applied == 10);
+    }
+}
+
+TEST_CASE("a snapshot that cannot be restored is as good as none, whatever restore() throws")
+{
+    const auto check = []<class A>(A, bool verified) {
+        a_log on{false};
+        pay(*on.log, 10);
+        repository<A> accounts{
+            *on.log, "accounts", {.snapshots = {.every_events = 10, .verified = verified}}};
+        CHECK(accounts.load("a").state.cents == 10);
+        CHECK(accounts.load("a").state.applied == 10);
+        CHECK(accounts.execute("a", Pay{1})->version == version{11});
+        CHECK(accounts.statistics().snapshots_ignored == 3);
+    };
+    for (const bool verified : {false, true}) {
+        check(Unrestored<std::runtime_error>{}, verified);
+        check(Unrestored<thrown_number>{}, verified);
     }
 }
 

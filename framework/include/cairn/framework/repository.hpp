@@ -77,7 +77,7 @@ struct repository_statistics
     std::uint64_t loaded            = 0;  ///< aggregates that were not in memory
     std::uint64_t events_applied    = 0;
     std::uint64_t snapshots_used    = 0;
-    std::uint64_t snapshots_ignored = 0;  ///< of another version, or not to be read
+    std::uint64_t snapshots_ignored = 0;  ///< of another version, or not to be read or restored
     std::uint64_t snapshots_taken   = 0;
 };
 

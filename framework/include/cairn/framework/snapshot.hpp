@@ -23,7 +23,8 @@ namespace cairn {
 ///         void save(snapshot::Builder to) const { to.setCents(cents); }
 ///         void restore(snapshot::Reader from)   { cents = from.getCents(); }
 ///
-/// It is restored into a new aggregate. Where save() throws, there is no snapshot. Where an event has a field marked $Cairn.personal, the
+/// It is restored into a new aggregate. Where save() throws, there is no snapshot; where restore()
+/// throws, all events are applied. Where an event has a field marked $Cairn.personal, the
 /// snapshot is encrypted as a whole, and ignored once anybody was forgotten.
 template <class A>
 concept snapshottable = event_struct<typename A::snapshot> &&
