@@ -100,7 +100,9 @@ struct dispatcher_core::impl
     /// REQUIRES: mutex is held.
     void work_for_pool()
     {
-        if (idle > 0)
+    /// After a job became ready. A thread that was woken is idle until it has the mutex, so the
+    /// jobs are compared with the threads: else two of them would be left to the same one.
+        if (ready.size() <= idle)
             pool_wakes.notify_one();
         else if (pool.size() < options.threads_max)
             pool.emplace_back([this] { work(); });

@@ -14,6 +14,8 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <future>
 #include <map>
 #include <mutex>
@@ -210,6 +212,43 @@ TEST_CASE("commands with one key are executed one after the other, in the order 
     for (const auto& [key, seen] : order) {
         REQUIRE(seen.size() == each);
         for (int i = 0; i < each; ++i) REQUIRE(seen[static_cast<std::size_t>(i)] == i);
+    }
+}
+
+TEST_CASE("commands with different keys are executed at once, as many as there are threads")
+{
+    constexpr unsigned at_once = 4;
+    for (int round = 0; round < 100; ++round) {
+        std::mutex              mutex;
+        std::condition_variable met;
+        unsigned                inside = 0;
+        std::atomic<unsigned>   alone{0};
+        std::promise<void>      warm;
+        {
+            dispatcher app{{.threads_max = at_once}};
+            app.handle<Pay>([](const Pay& c) { return c.account; },
+                            [&](const Pay& c, const command_context&) -> execute_result {
+                                if (c.account == "warm") return outcome{};
+                                std::unique_lock lock{mutex};
+                                ++inside;
+                                met.notify_all();
+                                if (!met.wait_for(lock, std::chrono::seconds{5},
+                                                  [&] { return inside == at_once; }))
+                                    ++alone;
+                                return outcome{};
+                            });
+            // One thread has nothing to do: what comes next must not all be left to it.
+            app.submit(Pay{"warm"}, {}, [&](std::exception_ptr, execute_result) {
+                warm.set_value();
+            });
+            warm.get_future().wait();
+            for (int i = 0; i < 100; ++i) std::this_thread::yield();
+            for (unsigned i = 0; i < at_once; ++i)
+                app.submit(Pay{"k" + std::to_string(i)}, {},
+                           [](std::exception_ptr, execute_result) {});
+        }
+        INFO("round " << round);
+        REQUIRE(alone == 0);
     }
 }
 

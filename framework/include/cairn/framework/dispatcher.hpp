@@ -104,7 +104,8 @@ private:
 ///
 /// Invariants
 ///   - Commands with one key are executed one after the other, in the order in which execute() and
-///     async_execute() were called; those with different keys at once, sharing flushes.
+///     async_execute() were called; those with different keys at once, sharing flushes: those that
+///     were submitted, on up to threads_max threads.
 ///   - Middleware sees each command once, the one that was used first outermost.
 ///   - Each command is answered, also when the dispatcher is destroyed meanwhile.
 ///
