@@ -21,6 +21,9 @@ namespace {
 /// The keys whose turn this thread has, in this process's dispatchers.
 thread_local std::vector<std::pair<const void*, std::string_view>> turns;
 
+/// This thread is one of a dispatcher's.
+thread_local bool is_of_a_pool = false;
+
 }  // namespace
 
 struct dispatcher_core::impl
@@ -97,11 +100,11 @@ struct dispatcher_core::impl
         }
     }
 
+    /// After a job became ready. A thread that was woken is idle until it has the mutex, so the
+    /// jobs are compared with the threads: else two of them would be left to the same one.
     /// REQUIRES: mutex is held.
     void work_for_pool()
     {
-    /// After a job became ready. A thread that was woken is idle until it has the mutex, so the
-    /// jobs are compared with the threads: else two of them would be left to the same one.
         if (ready.size() <= idle)
             pool_wakes.notify_one();
         else if (pool.size() < options.threads_max)
@@ -110,6 +113,7 @@ struct dispatcher_core::impl
 
     void work()
     {
+        is_of_a_pool = true;
         std::unique_lock lock{mutex};
         for (;;) {
             ++idle;
@@ -225,8 +229,9 @@ void dispatcher_core::submit(std::shared_ptr<void> held, command_call& call, con
 {
     impl::job        one{std::move(held), &call, command, std::move(then)};
     std::unique_lock lock{impl_->mutex};
-    // One of our own threads must not wait: it may be the one that would make room.
-    if (turns.empty())
+    // Who handles or answers a command must not wait: it may be the one that would make room, also
+    // where it is another dispatcher's, whose commands come back here.
+    if (turns.empty() && !is_of_a_pool)
         impl_->room.wait(lock, [&] { return impl_->unanswered < impl_->options.waiting_max; });
     ++impl_->unanswered;
     const auto [lane, is_free] = impl_->lanes.try_emplace(call.key());

@@ -16,7 +16,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <future>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -249,6 +251,24 @@ TEST_CASE("commands with different keys are executed at once, as many as there a
         }
         INFO("round " << round);
         REQUIRE(alone == 0);
+    }
+}
+
+TEST_CASE("what is called with an answer may submit, though there is no room")
+{
+    std::promise<void> all;
+    auto               both = all.get_future();
+    dispatcher         app{{.threads_max = 1, .waiting_max = 1}};
+    app.handle<Pay>([](const Pay& c) { return c.account; },
+                    [](const Pay&, const command_context&) -> execute_result {
+                        return outcome{};
+                    });
+    app.submit(Pay{"ada"}, {}, [&](std::exception_ptr, execute_result) {
+        app.submit(Pay{"eve"}, {}, [&](std::exception_ptr, execute_result) { all.set_value(); });
+    });
+    if (both.wait_for(std::chrono::seconds{20}) != std::future_status::ready) {
+        std::cerr << "the answer waits for the room that it takes itself\n";
+        std::abort();  // the dispatcher's destructor would wait as well
     }
 }
 

@@ -60,7 +60,9 @@ struct dispatcher_options
     /// together, so there may be many more than processors. Begun when they are needed.
     unsigned threads_max = 64;
 
-    /// At most so many wait for async_execute(); then it waits itself.
+    /// Where so many submitted commands are not answered yet, submit() and async_execute() wait
+    /// until one is. Called from a handler, a middleware or a `then` they go beyond it instead: the
+    /// room that they would wait for may be their own.
     std::size_t waiting_max = 4096;
 };
 
@@ -169,8 +171,9 @@ public:
         return core_.execute(call, &command);
     }
 
-    /// Returns at once; `then(std::exception_ptr, execute_result)` is called on one of the
-    /// dispatcher's threads. For coroutines there is <cairn/framework/async_execute.hpp>.
+    /// Returns at once, but see waiting_max; `then(std::exception_ptr, execute_result)` is called
+    /// on one of the dispatcher's threads, which it holds up until it returns. It may submit, and
+    /// must not throw. For coroutines there is <cairn/framework/async_execute.hpp>.
     template <class Command, class Then>
     void submit(Command command, command_context context, Then then)
     {
