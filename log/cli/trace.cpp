@@ -4,13 +4,15 @@
 //
 // An event names the one that caused it: its ce_causationid is that event's ce_id, which is
 // "topic/key@version", so a cause is one look-up away. Nothing leads from a cause to its effects;
-// they come after it in the log, so one pass from there on finds them, and theirs.
+// they come after it in the log, so one pass from there on finds them, and theirs. Records of
+// internal topics are part of it: a timer that was set is an effect, and a cause when it fires.
 #include "json.hpp"
 #include "moment.hpp"
 #include "record_printer.hpp"
 #include "session.hpp"
 #include "table.hpp"
 #include "text.hpp"
+#include "topic_reader.hpp"
 
 #include <cairn/framework/envelope.hpp>
 #include <cairn/log/commit_log.hpp>
@@ -69,6 +71,59 @@ std::optional<std::pair<stream_id, version>> parse_id(std::string_view id)
                      version{number}};
 }
 
+/// The first offset of a partition whose record is at `p` or after it. Offsets may have holes, but
+/// positions rise with them.
+offset first_offset_from(const partition& part, position p)
+{
+    auto low = part.start_offset(), high = part.end_offset();
+    while (low < high) {
+        const offset middle{low.value + (high.value - low.value) / 2};
+        auto         range = part.read(middle);
+        const auto*  r     = range.next();
+        if (!r || r->position >= p)
+            high = middle;
+        else
+            low = offset{r->offset.value + 1};
+    }
+    return low;
+}
+
+std::vector<topic_reader::start> internal_partitions_from(const commit_log& log, position p)
+{
+    std::vector<topic_reader::start> starts;
+    for (const auto& topic : log.topics(true))
+        if (log.describe_topic(topic).internal)
+            for (const auto& part : log.partitions(topic))
+                starts.emplace_back(part, first_offset_from(part, p));
+    return starts;
+}
+
+/// The whole log by position, internal topics too.
+class everything
+{
+public:
+    everything(const commit_log& log, position from)
+        : visible_{log.read_all(from)}, internal_{log, internal_partitions_from(log, from)}
+    {
+    }
+
+    /// The next record, good until the next call; null at the end.
+    const record_view* next()
+    {
+        if (!given_ || given_ == a_) a_ = visible_.next();
+        if (!given_ || given_ == b_) b_ = internal_.next();
+        given_ = !b_ || (a_ && a_->position < b_->position) ? a_ : b_;
+        return given_;
+    }
+
+private:
+    record_range       visible_;
+    topic_reader       internal_;
+    const record_view* a_     = nullptr;
+    const record_view* b_     = nullptr;
+    const record_view* given_ = nullptr;
+};
+
 class tracer
 {
 public:
@@ -76,8 +131,8 @@ public:
 
     void start_at(position p)
     {
-        auto        range = log_.read_all(p);
-        const auto* r     = range.next();
+        everything  range{log_, p};
+        const auto* r = range.next();
         if (!r || r->position != p)
             throw failure{"unknown_position", "there is no record at position " +
                                                   std::to_string(p.value) +
@@ -107,7 +162,7 @@ public:
     {
         const auto                                   first = nodes_.front().position + 1;
         const auto                                   total = log_.end_position().value - first;
-        auto                                         range = log_.read_all(position{first});
+        everything                                   range{log_, position{first}};
         std::unordered_map<std::string, std::size_t> known{{nodes_.front().id, 0}};
         std::int64_t                                 done = 0;
         while (const auto* r = range.next()) {
@@ -269,8 +324,10 @@ void add_trace(command& root)
         "and its effects, with theirs below them.");
     c.text(
         "Causes are looked up. For effects the log is read on from the event, a million records "
-        "at most unless --scan-max says otherwise.");
-    c.argument("POSITION", o->position, "Its place in the log, as 'cairn query' shows it.");
+        "at most unless --scan-max says otherwise. Records of internal topics, such as timers, are "
+        "causes and effects like others, and may be asked for.");
+    c.argument("POSITION", o->position,
+               "Its place in the log, as 'cairn query' and 'cairn trace' show it.");
     c.value("-n,--max", "N", o->effects_max, "At most N effects; without it, 1,000.");
     c.value("--scan-max", "N", o->scan_max,
             "Look at N records at most for effects; without it, 1,000,000.");

@@ -671,6 +671,37 @@ class Program(unittest.TestCase):
         self.fails("usage", "trace", 1, "--max=-1")
         self.fails("usage", "trace", 1, "--scan-max=-1")
 
+    def test_each_position_that_trace_prints_can_be_traced_also_in_internal_topics(self):
+        self.cairn("topic", "create", "orders")
+        self.cairn("topic", "create", "__timers", "--partitions", 3)
+
+        def happens(topic, key, cause=None):
+            words = ["--header", f"ce_causationid={cause}"] if cause else []
+            self.cairn("produce", topic, "--key", key, *words, stdin="x\n")
+        for n in range(20):
+            happens("__timers", f"other/{n}")
+        happens("orders", "o-1")
+        happens("__timers", "o-1/unpaid", "orders/o-1@0")
+        happens("__timers", "o-1/reminder", "orders/o-1@0")
+        happens("__timers", "other/1")
+        happens("orders", "o-1", "__timers/o-1/unpaid@0")
+        happens("__timers", "o-1/closed", "orders/o-1@1")
+
+        def traced(position):
+            rows = self.cairn("trace", position, "--format", "json").json
+            return [(r["position"], r["id"], r["depth"]) for r in rows]
+        whole = traced(self.position_of("orders", 0))
+        self.assertEqual([row[1:] for row in whole],
+                         [("orders/o-1@0", 0), ("__timers/o-1/unpaid@0", 1), ("orders/o-1@1", 2),
+                          ("__timers/o-1/closed@0", 3), ("__timers/o-1/reminder@0", 1)])
+        for position, name, _ in whole:
+            self.assertIn((position, name, 0), traced(position))
+        self.assertEqual([row[1:] for row in traced(whole[1][0])],
+                         [("orders/o-1@0", -1), ("__timers/o-1/unpaid@0", 0), ("orders/o-1@1", 1),
+                          ("__timers/o-1/closed@0", 2)])
+        for position, _, _ in whole[3:]:  # nothing came of them
+            self.assertEqual(traced(position)[-1][2], 0)
+
     def test_a_circle_of_causes_ends(self):
         self.cairn("topic", "create", "t")
         for key, cause in (("a", "t/b@0"), ("b", "t/a@0")):
