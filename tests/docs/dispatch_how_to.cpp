@@ -59,7 +59,7 @@ struct Account : cairn::aggregate<Deposited, Withdrawn>
 asio::awaitable<void> teller(cairn::dispatcher& app)
 {
     const Withdraw withdraw{.account = "ada", .cents = 60};
-    const auto     done = co_await cairn::async_execute(app, withdraw, {}, asio::use_awaitable);
+    const auto     done = co_await cairn::async_execute(app, withdraw, asio::use_awaitable);
     if (!done) std::cout << "Refused: " << done.error().reason << '\n';
 }
 //]

@@ -310,15 +310,15 @@ TEST_CASE_METHOD(an_app, "a command is awaited in a coroutine, which goes on on 
             before = std::this_thread::get_id();
             const Pay  pay{"ada", 7};
             const auto done =
-                co_await async_execute(app, pay, {}, boost::asio::use_awaitable);
+                co_await async_execute(app, pay, boost::asio::use_awaitable);
             after = std::this_thread::get_id();
             CHECK(done->version == version{1});
             const Take take{"ada", 8};
-            const auto no = co_await async_execute(app, take, {}, boost::asio::use_awaitable);
+            const auto no = co_await async_execute(app, take, boost::asio::use_awaitable);
             refused       = no.error().reason;
             const Pay unlucky{"ada", Account::unlucky};
             try {
-                co_await async_execute(app, unlucky, {}, boost::asio::use_awaitable);
+                co_await async_execute(app, unlucky, boost::asio::use_awaitable);
             } catch (const std::logic_error& e) {
                 thrown = e.what();
             }
@@ -334,16 +334,42 @@ TEST_CASE_METHOD(an_app, "a command is executed with a future")
 {
     boost::asio::io_context io;
     const Pay               pay{"ada", 3};
-    auto                    done = async_execute(app, pay, {}, boost::asio::use_future);
+    auto                    done = async_execute(app, pay, boost::asio::use_future);
     CHECK(done.get()->version == version{1});
 }
 
+TEST_CASE_METHOD(an_app, "an awaited command takes its context along, which has a name as it has")
+{
+    boost::asio::io_context io;
+    boost::asio::co_spawn(
+        io,
+        [&]() -> boost::asio::awaitable<void> {
+            const Pay             pay{"ada", 7};
+            const command_context context{
+                .command_id     = "an id that is too long to be kept within the string itself",
+                .correlation_id = "a correlation id that is likewise too long for the string"};
+            for (const bool repeated : {false, true}) {
+                const auto done =
+                    co_await async_execute(app, pay, context, boost::asio::use_awaitable);
+                CHECK(done->repeated == repeated);
+            }
+        },
+        boost::asio::detached);
+    io.run();
+    CHECK(accounts.load("ada").state.cents == 7);
+}
+
 /// A temporary would be destroyed twice by GCC 12, so it does not compile.
+template <class C, class Context>
+concept awaits = requires(dispatcher& d, C&& c, Context&& context) {
+    async_execute(d, std::forward<C>(c), std::forward<Context>(context), boost::asio::detached);
+};
+static_assert(awaits<const Pay&, const command_context&>);
+static_assert(!awaits<Pay, const command_context&>);
+static_assert(!awaits<const Pay&, command_context>);
+static_assert(!awaits<Pay, command_context>);
 template <class C>
-concept awaits_temporary =
-    requires(dispatcher& d, C&& c) { async_execute(d, std::move(c), {}, boost::asio::detached); };
-static_assert(!awaits_temporary<Pay>);
-template <class C>
-concept awaits_named =
-    requires(dispatcher& d, const C& c) { async_execute(d, c, {}, boost::asio::detached); };
-static_assert(awaits_named<Pay>);
+concept awaits_alone =
+    requires(dispatcher& d, C&& c) { async_execute(d, std::forward<C>(c), boost::asio::detached); };
+static_assert(awaits_alone<const Pay&>);
+static_assert(!awaits_alone<Pay>);

@@ -19,16 +19,21 @@
 
 namespace cairn {
 
-/// Executes a command without blocking; completes on the token's executor with
-/// (std::exception_ptr, execute_result), so that in a coroutine what was thrown is thrown and
+/// Executes a command without blocking, but see dispatcher_options::waiting_max; completes on the
+/// token's executor with (std::exception_ptr, execute_result), so that in a coroutine what was
+/// thrown is thrown and
 ///
-///     const Deposit deposit{.account = "ada", .cents = 100};   // named: see below
-///     auto done = co_await cairn::async_execute(app, deposit, {}, boost::asio::use_awaitable);
+///     const Deposit         deposit{.account = "ada", .cents = 100};   // named: see below
+///     const command_context context{.command_id = "d-1"};              // likewise
+///     auto done =
+///         co_await cairn::async_execute(app, deposit, context, boost::asio::use_awaitable);
 ///
-/// gives the result. The command is copied. It must have a name, because GCC 12 destroys twice an
-/// aggregate that is made inside of a co_await expression: a temporary does not compile.
+/// gives the result. Command and context are copied. They must have names, because GCC 12 destroys
+/// twice an aggregate that is made inside of a co_await expression: a temporary does not compile.
+/// Where the context is empty it is left out.
 template <class Command, class Token>
-auto async_execute(dispatcher& by, const Command& command, command_context context, Token&& token)
+auto async_execute(dispatcher& by, const Command& command, const command_context& context,
+                   Token&& token)
 {
     return boost::asio::async_initiate<Token, void(std::exception_ptr, execute_result)>(
         [&by](auto handler, Command c, command_context with) {
@@ -47,13 +52,27 @@ auto async_execute(dispatcher& by, const Command& command, command_context conte
                               });
                       });
         },
-        token, command, std::move(context));
+        token, command, context);
 }
 
-/// A command that is made here, and would be destroyed twice: give it a name first.
+/// Without a context.
+template <class Command, class Token>
+auto async_execute(dispatcher& by, const Command& command, Token&& token)
+{
+    const command_context none;
+    return async_execute(by, command, none, std::forward<Token>(token));
+}
+
+/// A command or a context that is made here, and would be destroyed twice: give it a name first.
 template <class Command, class Token>
     requires(!std::is_lvalue_reference_v<Command>)
-auto async_execute(dispatcher& by, Command&& command, command_context context, Token&& token) =
-    delete;
+auto async_execute(dispatcher& by, Command&& command, const command_context& context,
+                   Token&& token) = delete;
+template <class Command, class Token>
+    requires(!std::is_lvalue_reference_v<Command>)
+auto async_execute(dispatcher& by, Command&& command, Token&& token) = delete;
+template <class Command, class Token>
+auto async_execute(dispatcher& by, const Command& command, command_context&& context,
+                   Token&& token) = delete;
 
 }  // namespace cairn
