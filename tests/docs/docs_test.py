@@ -15,6 +15,9 @@ In README.md and docs/**/*.md (or in the PAGEs named):
     ISO 8601 stands for any time.
   - Links within the repository lead to a file, and to a heading where they name one; and each page
     is linked to from another.
+  - The second sample, its events, aggregate, test and wiring, is at most 60 lines of code: those
+    that are neither blank nor only a comment; #include and import count. Where a page says "N lines
+    of code" behind a link to the sample, it is N.
   - The tables of configuration.md and statistics.md have each field, and its default, as the
     program show_defaults prints them.
 
@@ -274,6 +277,30 @@ def check_tables(root, path):
                 yield f"{page.relative_to(root)}: no row says {' | '.join(field)}"
 
 
+# ---- The sample's length. -----------------------------------------------------------------------
+
+SAMPLE = "samples/2_aggregate"
+SAMPLE_LINES_MAX = 60
+SAID_LINES = re.compile(r"\(" + SAMPLE + r"\),?\s+(\d+)\s+lines\s+of\s+code")
+
+
+def sample_lines(root):
+    lines = [line.strip() for file in (root / SAMPLE).iterdir()
+             for line in file.read_text(encoding="utf-8").splitlines()]
+    return sum(1 for line in lines if line and not line.startswith(("//", "# ")))
+
+
+def check_sample(root, pages):
+    count = sample_lines(root)
+    if count > SAMPLE_LINES_MAX:
+        yield f"{SAMPLE}: {count} lines of code, more than {SAMPLE_LINES_MAX}"
+    for page in pages:
+        for said in SAID_LINES.finditer(page.read_text(encoding="utf-8")):
+            if int(said[1]) != count:
+                yield f"{page.relative_to(root)}: it says that {SAMPLE} is {said[1]} lines of " \
+                      f"code, and it is {count}"
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--root", type=pathlib.Path, required=True)
@@ -297,6 +324,7 @@ def main():
     if not options.pages:
         complaints += [f"{p.relative_to(root)}: no page links to it"
                        for p in pages if p not in linked]
+    complaints += check_sample(root, pages)
     complaints += check_tables(root, path)
     print("\n".join(complaints) if complaints else f"{len(pages)} pages, all true")
     return 1 if complaints else 0
