@@ -49,7 +49,7 @@ concept applies = requires(A& state, typename E::Reader event) {
 
 /// S lists the events that change it: an aggregate, or what derives from folds<Events...>.
 template <class S>
-concept foldable = std::default_initializable<S> && requires { typename S::events; };
+concept foldable = requires { typename S::events; };
 
 /// A lists its events and decides.
 template <class A>
@@ -59,7 +59,14 @@ concept is_aggregate = foldable<A> && requires { typename A::decision; };
 
 namespace detail {
 
-// No part of the concepts, so that the compiler names the event.
+// No part of the concepts, so that the compiler names what is missing, and the event.
+template <class A>
+struct must_begin
+{
+    static_assert(std::default_initializable<A>,
+                  "it begins as `A{}`, before its first event, and has no default constructor");
+};
+
 template <class A, class E>
 struct must_apply
 {
@@ -69,7 +76,7 @@ struct must_apply
 template <class A, class... Events>
 consteval bool applies_each(event_list<Events...>)
 {
-    return (sizeof(must_apply<A, Events>) && ...);
+    return sizeof(must_begin<A>) && (sizeof(must_apply<A, Events>) && ...);
 }
 
 }  // namespace detail
