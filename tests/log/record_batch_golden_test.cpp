@@ -18,11 +18,9 @@ namespace {
 
 std::string golden_bytes(const std::string& name)
 {
-    // The folder of this file: the tests run from the tree that they were built from.
-    const std::string source = __FILE__;
-    const auto        folder = source.substr(0, source.rfind('/')) + "/golden/";
-    std::ifstream     in{folder + name + ".batch", std::ios::binary};
-    if (!in) FAIL("no " << folder << name << ".batch");
+    const auto    path = CAIRN_GOLDEN + name + ".batch";
+    std::ifstream in{path, std::ios::binary};
+    if (!in) FAIL("no " << path);
     return {std::istreambuf_iterator<char>{in}, {}};
 }
 
