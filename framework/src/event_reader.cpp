@@ -7,6 +7,12 @@
 
 namespace cairn::detail {
 
+namespace {
+
+std::string topic_of(const record_view& r) { return r.from ? r.from->topic : std::string{}; }
+
+}  // namespace
+
 std::optional<capnp::StructSchema> event_reader::schema_of(const event_type& type) const
 {
     const auto& up = store_.options.upcasters;
@@ -48,6 +54,15 @@ std::vector<any_event> event_reader::change(any_event e) const
     return done;
 }
 
+bool event_reader::merges_with(const record_view&                 r,
+                               std::optional<capnp::StructSchema> second) const
+{
+    const auto* two = store_.options.upcasters.merge_of(waiting_->event.type_id());
+    return second && two->second.getProto().getId() == second->getProto().getId() &&
+           r.position == waiting_->at.next() && topic_of(r) == waiting_->stream.topic &&
+           r.key.value_or(bytes_view{}) == waiting_->stream.key;
+}
+
 std::vector<any_event> event_reader::unfold(const record_view& r, const event_type& type)
 {
     const auto  schema = schema_of(type);
@@ -60,8 +75,6 @@ std::vector<any_event> event_reader::unfold(const record_view& r, const event_ty
                       std::make_move_iterator(more.end()));
     };
 
-    std::string topic = r.from ? r.from->topic : std::string{};
-    std::string key{r.key.value_or(bytes_view{})};
     std::optional<any_event> current;
     if (schema) {
         if (type.personal)
@@ -70,21 +83,23 @@ std::vector<any_event> event_reader::unfold(const record_view& r, const event_ty
             current.emplace(*schema, r.value.value_or(bytes_view{}));
     }
     if (waiting_) {
-        auto        first = std::exchange(waiting_, std::nullopt);
-        const auto* two   = up.merge_of(first->event.type_id());
-        if (current && two->second.getProto().getId() == current->type_id() &&
-            first->topic == topic && first->key == key) {
+        const bool together = merges_with(r, schema);
+        const auto first    = std::exchange(waiting_, std::nullopt);
+        if (together) {
+            const auto*            two = up.merge_of(first->event.type_id());
             message                one{first->event.bytes()}, other{current->bytes()};
             std::vector<any_event> as;
             two->as(one.opened(), other.opened(), as);
             for (auto& e : as) and_then(change(std::move(e)));
             return events;
         }
-        and_then(change(std::move(first->event)));
+        and_then(change(first->event));
     }
     if (!current) return events;
     if (up.merge_of(current->type_id()))
-        waiting_ = {std::move(topic), std::move(key), std::move(*current)};
+        waiting_ = {{topic_of(r), std::string{r.key.value_or(bytes_view{})}},
+                    r.position,
+                    std::move(*current)};
     else
         and_then(change(std::move(*current)));
     return events;

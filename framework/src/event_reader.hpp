@@ -17,6 +17,10 @@ namespace cairn::detail {
 
 /// Goes through records in the order of their streams.
 ///
+/// Invariants
+///   - What two events are merged depends on where they are recorded, and not on which records are
+///     read in between.
+///
 /// Threads   One.
 /// Lifetime  What `each` is given is good until it returns.
 /// Errors    malformed_event, also from open().
@@ -41,6 +45,15 @@ public:
         }
         each_of(unfold(r, type), each);
         if (unknown_) each(type, r.value.value_or(bytes_view{}));
+    }
+
+    /// Whether an event waits for the one that it would be merged with: which that is, only the
+    /// next position can tell.
+    bool waits() const noexcept { return waiting_.has_value(); }
+    /// Whether this record is that one.
+    bool waits_for(const record_view& r) const
+    {
+        return waiting_ && merges_with(r, schema_of(event_type_of(r)));
     }
 
     /// At the end: what waited for the event that it would be merged with.
@@ -69,6 +82,9 @@ private:
 
     std::optional<capnp::StructSchema> schema_of(const event_type& type) const;
 
+    /// REQUIRES: an event waits.
+    bool merges_with(const record_view& r, std::optional<capnp::StructSchema> second) const;
+
     /// Sets unknown_ where the record's type has no schema here.
     std::vector<any_event> unfold(const record_view& r, const event_type& type);
     /// Follows the chain of changes to its end.
@@ -76,8 +92,9 @@ private:
 
     struct first_of_two
     {
-        std::string topic, key;
-        any_event   event;
+        stream_id stream;
+        position  at;
+        any_event event;
     };
 
     event_store_core&                    store_;

@@ -45,6 +45,13 @@ public:
             .record_of(e, stream, at, context, options.source, keys(), of_decision);
     }
 
+    /// Whether events of this type are read as others.
+    bool is_old(std::uint64_t type_id) const noexcept
+    {
+        const auto& up = options.upcasters;
+        return up.change_of(type_id) || up.merged(type_id);
+    }
+
     /// What a query must name to find events of these types: also as they were recorded of old.
     std::vector<std::string> query_types(std::span<const capnp::StructSchema> of) const;
 

@@ -53,6 +53,11 @@ public:
         unsaved_bytes_ = 0;
     }
 
+    /// False where its newest event may be read as another once the next one is there: then it is
+    /// right as of now, and not to be gone on from.
+    bool settled() const noexcept { return settled_; }
+    void unsettle() noexcept { settled_ = false; }
+
     void forget() noexcept
     {
         if (state_) type_.destroy(state_);
@@ -61,6 +66,7 @@ public:
         last_          = position{-1};
         saved_         = version{0};
         unsaved_bytes_ = 0;
+        settled_       = true;
     }
 
     void restore(capnp::MessageReader& snapshot, version at, position last)
@@ -86,6 +92,7 @@ public:
     /// At the end of the records.
     void finish(const stream_id& stream, event_reader& reader, unknown_events unknown)
     {
+        if (reader.waits()) unsettle();
         reader.finish([&](const event_type& type, bytes_view event) {
             take(type, event, reader, stream, unknown);
         });
@@ -125,6 +132,7 @@ private:
     position              last_{-1};
     version               saved_{0};
     std::uint64_t         unsaved_bytes_ = 0;
+    bool                  settled_       = true;
 };
 
 }  // namespace cairn::detail

@@ -54,17 +54,14 @@ std::optional<process_cause> process_causes::next(position                      
 {
     for (;;) {
         if (!ahead_) ahead_ = next_record(from);
-        if (held_ && (!ahead_ || stream_of(*ahead_) != held_->from)) return finished();
+        if (held_ && (!ahead_ || !reader_->waits_for(*ahead_))) return finished();
         if (!ahead_ || (before && ahead_->position >= *before)) return std::nullopt;
         auto cause = cause_of(*ahead_);
         read_to_   = ahead_->position.next();
         ahead_     = nullptr;
-        // With upcasters it may be the first of two that are merged: it is not handled yet.
         held_.reset();
-        if (cause.parts.empty() && !cause.unreadable && !store_.options.upcasters.empty())
-            held_ = std::move(cause);
-        else
-            return cause;
+        if (cause.unreadable || !reader_->waits()) return cause;
+        held_ = std::move(cause);  // it may be the first of two that are merged
     }
 }
 

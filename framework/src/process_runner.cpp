@@ -285,6 +285,7 @@ struct process_core::impl
         } else {
             process.body = std::make_unique<instance>(type.state);
         }
+        if (!process.body->settled()) process.body->forget();
         if (process.body->at() < log.stream_version(stream)) {
             event_reader own{core, type.state.schemas};
             for (const auto& r : log.read_stream(stream, process.body->at()))
@@ -324,6 +325,7 @@ struct process_core::impl
         auto&       process = now.batch.processes.at(id);
         for (auto& e : reaction.events) {
             process.body->apply(e);
+            if (core.is_old(e.type_id())) process.body->unsettle();
             ++process.events;
             process.bytes += e.bytes().size();
             now.changes.events.push_back({id, std::move(e), carried});

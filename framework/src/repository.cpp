@@ -7,7 +7,8 @@
 //        └──── what came meanwhile is read first <─────┘ refused: another was quicker
 //
 // The events are applied before they are recorded: an apply() that throws is met while nothing
-// has happened yet. When the append does not go through, the state is thrown away.
+// has happened yet. When the append does not go through, the state is thrown away; and so is one
+// whose newest event an upcaster may merge with the next.
 #include <cairn/framework/repository.hpp>
 
 #include "instance.hpp"
@@ -114,6 +115,7 @@ struct repository_core::impl
     {
         using clock      = std::chrono::steady_clock;
         const auto began = clock::now();
+        if (!of.settled()) of.forget();
         const bool fresh = of.at().value == 0;
         try {
             if (fresh) {
@@ -131,7 +133,7 @@ struct repository_core::impl
             of.forget();
             throw;
         }
-        if (snaps && fresh)
+        if (snaps && fresh && of.settled())
             snaps->offer(of, stream,
                          std::chrono::duration_cast<std::chrono::microseconds>(clock::now() -
                                                                                began),
@@ -198,7 +200,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
 
     ++impl_->counts.executed;
     if (auto first = first_result(core, context)) return std::move(*first);
-    if (const auto now = core.forgotten(); body->forgotten != now) {
+    if (const auto now = core.forgotten(); body->forgotten != now || !body->settled()) {
         body->forget();
         body->forgotten = now;
     }
@@ -227,6 +229,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                 auto together = decided.events.size();
                 for (const auto& e : decided.events) {
                     body->apply(e);
+                    if (core.is_old(e.type_id())) body->unsettle();
                     request.records.push_back(
                         {stream.topic, core.record_of(e, stream, next, context, together)});
                     together = 1;
@@ -240,7 +243,8 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                         return result_of(core, *result);
                     }
                     body->recorded(decided.events.size(), bytes, result->last());
-                    if (impl_->snaps) impl_->snaps->offer(*body, stream, {}, body->forgotten);
+                    if (impl_->snaps && body->settled())
+                        impl_->snaps->offer(*body, stream, {}, body->forgotten);
                     return outcome{result->last(), body->at(), decided.events.size(), false};
                 }
             } catch (...) {

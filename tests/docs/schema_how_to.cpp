@@ -73,7 +73,7 @@ cairn::upcasters of_old()
         return std::vector<cairn::any_event>{taken(e.getOut()), paid(e.getIn(), "EUR")};
     });
     old.change<Ping>([](Ping::Reader) { return std::vector<cairn::any_event>{}; });
-    // Two that follow each other become one.
+    // Two that were recorded next to each other become one.
     old.merge<AmountSet, LabelSet>(
         [](AmountSet::Reader a, LabelSet::Reader l) { return priced(l.getLabel(), a.getCents()); });
     // It was called otherwise, in records that have a name and no id.

@@ -39,8 +39,10 @@ concept upcast_result =
 /// Invariants
 ///   - What comes out is looked up again: upcasters of one step each make a chain.
 ///   - A record counts once in its stream's version, whatever it is read as.
-///   - Two events are merged where the second directly follows the first in their stream, as
-///     events of one decision do; a first one that stands alone is read as itself.
+///   - Two events are merged exactly where they were recorded next to each other, as those of one
+///     decision are: in one stream and at adjacent positions, whoever reads. A first one that
+///     stands alone is read as itself; at the end of what is read it stands alone until more is
+///     recorded.
 ///
 /// Threads   const from any thread. The functions are called from many.
 /// Lifetime  A value.
@@ -63,7 +65,9 @@ public:
         return *this;
     }
 
-    /// Reads each First with the Second that directly follows it as what `as` returns.
+    /// Reads each First with the Second that was recorded next to it as what `as` returns. Who
+    /// asks for tags that only one of them has finds that one, and an outbox delivers each record
+    /// by itself; a process that has handled a First at the end of the log hears its Second alone.
     template <event_struct First, event_struct Second, class As>
         requires std::invocable<const As&, typename First::Reader, typename Second::Reader>
     upcasters& merge(As as)
