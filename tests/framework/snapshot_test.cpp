@@ -216,6 +216,28 @@ TEST_CASE("a snapshot of what the log does not have any more is ignored")
     CHECK(load<Account>(*on.log).version == version{0});
 }
 
+TEST_CASE("a snapshot only ever saves time: where there is none that fits, all events are applied")
+{
+    a_log on{false};
+    pay(*on.log, 25);
+    const auto same = [&](const auto& found, int applied) {
+        CHECK(found.state.cents == 25);
+        CHECK(found.version == version{25});
+        CHECK(found.state.applied == applied);
+    };
+    same(load<Account>(*on.log), 5);
+    same(load<account<2>>(*on.log), 25);  // of another version
+    record nothing;
+    nothing.key = std::string{*on.log->partition("__snapshots", 0).read(offset{0}).next()->key};
+    on.log->append({.records = {{"__snapshots", nothing}}});
+    same(load<Account>(*on.log), 25);  // deleted by hand
+    on.log->delete_topic("__snapshots");
+    same(load<Account>(*on.log), 25);
+    // And they are taken anew.
+    repository<Account>{*on.log, "accounts", {.snapshots = every_ten}}.execute("a", Pay{1}).value();
+    CHECK(load<Account>(*on.log).state.applied == 1);
+}
+
 TEST_CASE("offer() never waits for the disk; what it cannot take it leaves")
 {
     // The log's clock stands still for all threads but this one, and so does what they append.
