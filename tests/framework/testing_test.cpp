@@ -107,15 +107,36 @@ TEST_CASE("a decision over several streams and tags is tested in the same words"
     cairn::testing::a_log on{true};
     cairn::testing::world world{event_store{*on.log}};
     world.in({"courses", "maths"}, offered).in({"students", "ada"}, enrolled("ada"));
-    for (int again = 0; again < 2; ++again)  // when() records nothing
-        CHECK(world
-                  .when(
-                      [](const Seats& seats, const Courses& courses) -> decision<SeatsOffered> {
-                          CHECK(seats.free == 1);
-                          CHECK(courses.taken == 1);
-                          return {};
-                      },
-                      from_stream<Seats>("courses", "maths"),
-                      from_stream<Courses>("students", "ada"))
-                  .then_nothing());
+    CHECK(world
+              .when(
+                  [](const Seats& seats, const Courses& courses) -> decision<SeatsOffered> {
+                      CHECK(seats.free == 1);
+                      CHECK(courses.taken == 1);
+                      return {};
+                  },
+                  from_stream<Seats>("courses", "maths"), from_stream<Courses>("students", "ada"))
+              .then_nothing());
+}
+
+TEST_CASE("when() records nothing: the next one is of the same world")
+{
+    using namespace cairn;
+    for (const bool on_disk : {false, true}) {
+        cairn::testing::a_log on{on_disk};
+        cairn::testing::world world{event_store{*on.log}};
+        world.in({"accounts", "ada"}, deposited(100));
+        const auto withdraw = [&](std::uint64_t cents) {
+            return world.when(
+                [=](const Account& a) -> decision<Withdrawn> {
+                    if (a.cents < cents) return reject("there is not so much in it");
+                    return withdrawn(cents);
+                },
+                from_stream<Account>("accounts", "ada"));
+        };
+        const auto end = on.log->end_position();
+        CHECK(withdraw(100).then(withdrawn(100)));
+        CHECK(withdraw(101).then_rejected());
+        CHECK(withdraw(100).then(withdrawn(100)));
+        CHECK(on.log->end_position() == end);
+    }
 }
