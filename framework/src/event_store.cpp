@@ -5,6 +5,8 @@
 
 #include "forgotten.capnp.h"
 
+#include <cairn/framework/detail/names.hpp>
+
 #include <mutex>
 
 namespace cairn {
@@ -41,10 +43,16 @@ void event_store_core::add_types(std::span<const capnp::StructSchema> types)
 std::vector<std::string>
 event_store_core::query_types(std::span<const capnp::StructSchema> of) const
 {
+    const auto&              up = options.upcasters;
     std::vector<std::string> types;
-    for (const auto schema : of) types.push_back(data_schema_of(schema));
-    for (const auto id : options.upcasters.old_ids()) types.push_back(data_schema_of(id));
-    for (auto& name : options.upcasters.old_names()) types.push_back(std::move(name));
+    const auto               add = [&](capnp::StructSchema schema) {
+        types.push_back(data_schema_of(schema));
+        types.emplace_back(short_name(schema));
+    };
+    for (const auto schema : of) add(schema);
+    for (const auto schema : up.old_types()) add(schema);
+    for (const auto id : up.old_ids()) types.push_back(data_schema_of(id));
+    for (auto& name : up.old_names()) types.push_back(std::move(name));
     return types;
 }
 

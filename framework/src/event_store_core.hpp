@@ -52,7 +52,9 @@ public:
         return up.change_of(type_id) || up.merged(type_id);
     }
 
-    /// What a query must name to find events of these types: also as they were recorded of old.
+    /// What a query must name to find events of these types: also as they were recorded of old,
+    /// and those that others have recorded, who name a type and not a schema. Events of another
+    /// type of the same short name are found with them; an event_reader tells them apart.
     std::vector<std::string> query_types(std::span<const capnp::StructSchema> of) const;
 
 private:

@@ -92,7 +92,6 @@ std::vector<capnp::StructSchema> upcasters::old_types() const
 std::vector<std::uint64_t> upcasters::old_ids() const
 {
     std::vector<std::uint64_t> ids;
-    for (const auto type : old_types()) ids.push_back(type.getProto().getId());
     for (const auto& [id, s] : ids_) ids.push_back(id);
     return ids;
 }

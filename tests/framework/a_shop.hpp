@@ -84,6 +84,15 @@ struct a_shop
                  .headers = {{"ce_dataschema", schema}, {"ce_type", std::string{e.type_name()}}}}};
     }
 
+    /// As other languages record it, who have no type id.
+    static cairn::append_record named(const std::string& topic, const std::string& key,
+                                      const cairn::any_event& e)
+    {
+        auto one = raw(topic, key, e);
+        one.record.headers.erase(one.record.headers.begin());
+        return one;
+    }
+
     std::atomic<std::int64_t>                     now = 1'700'000'000'000;
     cairn::testing::a_log                         on;
     cairn::process_options                        options;

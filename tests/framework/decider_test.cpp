@@ -185,6 +185,17 @@ TEST_CASE("a seat is given once, however many ask for the last one")
     CHECK(got == 20);
 }
 
+TEST_CASE("a decision sees what others have recorded, who name a type and not a schema")
+{
+    university_log u;
+    const auto     offered = seats_offered("maths", 1);
+    record         of_others{.key = "other", .value = std::string{offered.bytes()}};
+    of_others.headers = {{"ce_type", "SeatsOffered"}, {"ce_tags", "course:maths"}};
+    u.log.append({.records = {{"enrolments", of_others}}});
+    CHECK(u.enrol("maths", "ada"));
+    CHECK(u.enrol("maths", "bob").has_error());
+}
+
 namespace {
 
 /// Two decisions of which each reads before either is recorded. Each calls what it is given first

@@ -505,6 +505,19 @@ TEST_CASE("an event that waits for a second, which does not come, is of its own 
         CHECK(s.events("payments", id) == names{"PaymentReceived"});
 }
 
+TEST_CASE("an event that only has the name of its type is heard")
+{
+    a_shop s;
+    s.on.log->append({.records = {a_shop::named("orders", "o-1", order_placed("o-1")),
+                                  a_shop::named("orders", "o-2", order_cancelled("o-2", "why"))}});
+    auto other = a_shop::raw("orders", "o-3", order_placed("o-3"));
+    other.record.headers.front().value = "capnp:8000000000000001";  // of another schema's
+    s.on.log->append({.records = {other}});
+    s.payments->run_until_idle();
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("payments", "o-3").empty());
+}
+
 TEST_CASE("an event that is no message stops the runner there")
 {
     a_shop s;

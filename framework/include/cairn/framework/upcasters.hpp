@@ -123,11 +123,12 @@ public:
     std::optional<capnp::StructSchema> schema_of(std::uint64_t old_id) const noexcept;
     std::optional<capnp::StructSchema> schema_of(std::string_view old_name) const noexcept;
 
+    // What a query must ask for to find old events too. (What a change makes of an old event is
+    // not known beforehand, so all that are changed are named.)
+
     /// The types that are read as others, as far as the code has them.
     std::vector<capnp::StructSchema> old_types() const;
-
-    /// What a query must ask for to find old events too: their type ids and names. (What a change
-    /// makes of an old event is not known beforehand, so all that are changed are named.)
+    /// And those that it only has the ids and the names of.
     std::vector<std::uint64_t> old_ids() const;
     std::vector<std::string>   old_names() const;
 
