@@ -43,6 +43,14 @@ std::string_view name(errc code) noexcept
         return "illegal_schema";
     case errc::unknown_command:
         return "unknown_command";
+    case errc::not_reading:
+        return "not_reading";
+    case errc::not_writing:
+        return "not_writing";
+    case errc::key_too_long:
+        return "key_too_long";
+    case errc::shape_differs:
+        return "shape_differs";
     case errc::missing_keys:
         return "missing_keys";
     case errc::incompatible_schema:
@@ -69,6 +77,16 @@ std::string_view name(errc code) noexcept
         return "process_failed";
     case errc::delivery_failed:
         return "delivery_failed";
+    case errc::projection_failed:
+        return "projection_failed";
+    case errc::checkpoint_ahead:
+        return "checkpoint_ahead";
+    case errc::events_removed:
+        return "events_removed";
+    case errc::not_ready:
+        return "not_ready";
+    case errc::read_timeout:
+        return "read_timeout";
     case errc::corrupt_batch:
         return "corrupt_batch";
     case errc::bad_magic:
@@ -91,6 +109,8 @@ std::string_view name(errc code) noexcept
         return "damaged_segment";
     case errc::damaged_index:
         return "damaged_index";
+    case errc::damaged_table:
+        return "damaged_table";
     case errc::not_a_data_directory:
         return "not_a_data_directory";
     case errc::newer_format:
@@ -107,6 +127,8 @@ std::string_view name(errc code) noexcept
         return "closed";
     case errc::out_of_memory:
         return "out_of_memory";
+    case errc::store_unavailable:
+        return "store_unavailable";
     }
     return "unknown";
 }

@@ -32,6 +32,10 @@ enum class errc : int
     incompatible_schema   = 119,
     missing_keys          = 120,
     unknown_command       = 121,
+    not_reading           = 122,
+    not_writing           = 123,
+    key_too_long          = 124,
+    shape_differs         = 125,
 
     // An append was refused because of what the log holds.
     wrong_expected_version = 200,
@@ -45,6 +49,11 @@ enum class errc : int
     conflict               = 208,
     process_failed         = 210,
     delivery_failed        = 211,
+    projection_failed      = 220,
+    checkpoint_ahead       = 221,
+    events_removed         = 222,
+    not_ready              = 223,
+    read_timeout           = 224,
 
     // Bytes are not what they should be.
     corrupt_batch     = 300,
@@ -58,6 +67,7 @@ enum class errc : int
     damaged_journal   = 310,
     damaged_segment   = 311,
     damaged_index     = 312,
+    damaged_table     = 313,
 
     // The world.
     not_a_data_directory = 400,
@@ -68,6 +78,7 @@ enum class errc : int
     io_failed            = 405,
     closed               = 406,
     out_of_memory        = 407,
+    store_unavailable    = 408,
 };
 
 /// The stable name of a code, e.g. "disk_full".

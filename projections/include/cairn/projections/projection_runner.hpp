@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where projections run.
+#pragma once
+
+#include <cairn/projections/view.hpp>
+
+#include <cairn/framework/event_store.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cairn {
+
+/// What a projection_runner does one after the other; before it does, it calls options.on_step.
+enum class projection_step {
+    reading,     ///< a batch begins
+    handling,    ///< an event
+    committing,  ///< its rows and the checkpoint
+    committed,
+    swapping,    ///< a new version answers from then on
+};
+
+struct projection_options
+{
+    /// Whose events: these topics; none: all that are not internal.
+    std::vector<std::string> topics{};
+
+    /// A commit has at most so many events, bytes of changes, or time. It has fewer where there
+    /// are no more: nothing waits for a batch to fill.
+    std::size_t               commit_events_max = 10'000;
+    std::size_t               commit_bytes_max  = 16u << 20;
+    std::chrono::milliseconds commit_time_max{1'000};
+
+    /// Versions that another has taken the place of are kept, so that one can swap back; false:
+    /// they are dropped.
+    bool keep_old_versions = true;
+
+    /// Called now and then while a version is rebuilt.
+    std::function<void(const rebuild_progress&)> on_progress{};
+
+    /// For tests: what it throws is a crash there.
+    std::function<void(projection_step)> on_step{};
+};
+
+namespace detail {
+
+/// A projection_runner without its type.
+class projection_core
+{
+public:
+    projection_core(event_store events, std::string name, std::shared_ptr<table_store> tables,
+                    projection_type type, projection_options o);
+    ~projection_core();
+
+    void run_until_idle();
+    void start();
+    void stop() noexcept;
+    void rebuild();
+    void cancel_rebuild();
+    void swap_to(int number);
+    void drop(int number);
+
+    std::shared_ptr<projection_source> source() const noexcept;
+
+private:
+    struct impl;
+    std::shared_ptr<impl> impl_;
+};
+
+}  // namespace detail
+
+/// Keeps a projection's tables as the log says.
+///
+///     cairn::projection_runner<Revenue> revenue{log, "revenue", cairn::lmdb_tables("projections")};
+///     revenue.start();
+///     revenue.view().read()->spent_by("Ada");
+///
+/// A projection has versions of its tables, each with a number. The active one answers. rebuild()
+/// makes the next one, from the beginning of the log, while the active one is kept up to date and
+/// answers; when it has caught up, it is the active one, in one step. Where the struct's own
+/// `version` is another than the one that the active tables were made with, a rebuild begins by
+/// itself; as long as it goes on, the old tables answer where they have the same shape, and are
+/// not changed by the new code.
+///
+/// Invariants
+///   - Each event counts once in each version's tables, whatever crashes.
+///   - The active version changes in one step, and only to one that has caught up.
+///   - A rebuild that a crash has interrupted goes on where it was.
+///   - Of several runners that write one version, the one that began last writes; the others stop
+///     with errc::fenced_generation.
+///
+/// Threads   Any. Each version that runs has a thread.
+/// Lifetime  Keeps the log and the store open; not to outlive them closed. The destructor stops it.
+/// Errors    projection_failed, from run_until_idle(), and said by status(). What was not handled
+///           is tried again when that, or start(), is called again. checkpoint_ahead, where the
+///           tables know events that the log does not have; events_removed, where retention has
+///           taken events before they were counted: rebuild().
+template <is_projection P>
+class projection_runner
+{
+public:
+    projection_runner(event_store events, std::string name, std::shared_ptr<table_store> tables,
+                      projection_options o = {})
+        : core_{std::move(events), std::move(name), std::move(tables),
+                detail::describe_projection<P>(typename P::events{}), std::move(o)}
+    {
+    }
+
+    /// Handles all that is there, a rebuild included, in this thread, and returns.
+    void run_until_idle() { core_.run_until_idle(); }
+
+    /// Handles what is there and what comes. It sleeps until the next commit.
+    void start() { core_.start(); }
+    /// Ends that, after the event that is being handled; what was handled is committed.
+    void stop() noexcept { core_.stop(); }
+
+    /// Begins to build the next version; where one is being built, that goes on. It runs where
+    /// this runs.
+    void rebuild() { core_.rebuild(); }
+    /// Ends that, and drops what there is of the new version. None: nothing.
+    void cancel_rebuild() { core_.cancel_rebuild(); }
+
+    /// Makes another version that is kept the active one. It goes on where it was.
+    /// Throws invalid_argument where it has never caught up or is not there.
+    void swap_to(int number) { core_.swap_to(number); }
+    /// Deletes a version that is not active.
+    void drop(int number) { core_.drop(number); }
+
+    cairn::view<P> view() const { return cairn::view<P>{core_.source()}; }
+    projection_status status() const { return core_.source()->status(); }
+
+private:
+    detail::projection_core core_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "projection_run.hpp"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+namespace cairn {
+
+std::string_view name(projection_state s) noexcept
+{
+    switch (s) {
+    case projection_state::idle: return "idle";
+    case projection_state::catching_up: return "catching up";
+    case projection_state::following: return "following";
+    case projection_state::failed: return "failed";
+    }
+    return "?";
+}
+
+namespace detail {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+/// After this much time a rate is of old.
+constexpr auto rate_window = std::chrono::seconds{5};
+
+std::string words_of(const std::exception_ptr& e)
+{
+    if (!e) return {};
+    try {
+        std::rethrow_exception(e);
+    } catch (const std::exception& known) {
+        return known.what();
+    } catch (...) {
+        return "something that is no std::exception";
+    }
+}
+
+/// What passes by itself: the store is away, or full.
+bool passes(const std::exception_ptr& e)
+{
+    try {
+        std::rethrow_exception(e);
+    } catch (const error& known) {
+        return known.code() == errc::store_unavailable || known.code() == errc::disk_full;
+    } catch (...) {
+        return false;
+    }
+}
+
+/// A version and the thread that feeds it.
+struct fed_version
+{
+    explicit fed_version(std::shared_ptr<projection_run> r) : run{std::move(r)} {}
+
+    std::shared_ptr<projection_run> run;
+    std::atomic<bool>               stopping{false};
+    std::atomic<bool>               following{false};
+    std::thread                     thread;
+    std::exception_ptr              failure;      // protected by the core's mutex
+    std::shared_ptr<record_range>   asleep;       // likewise
+    clock::time_point               begun = clock::now();
+    std::uint64_t                   done_at_begin = 0;
+    clock::time_point               told{};
+};
+
+}  // namespace
+
+struct projection_core::impl final : projection_source, std::enable_shared_from_this<impl>
+{
+    impl(event_store e, std::string n, std::shared_ptr<table_store> t, projection_type ty,
+         projection_options o)
+        : events{std::move(e)}, name{std::move(n)}, store{std::move(t)}, type{std::move(ty)},
+          options{std::move(o)}, shapes{access_of(*type.create()).shapes()}
+    {
+        check_name();
+        const auto  all    = store->versions(name);
+        const auto* mine   = static_cast<const stored_version*>(nullptr);
+        const auto* active = static_cast<const stored_version*>(nullptr);
+        for (const auto& v : all) {
+            newest = std::max(newest, v.number);
+            if (v.active) active = &v;
+            if (v.checkpoint.code_version == type.code_version) mine = &v;
+        }
+        if (active == nullptr) {
+            const int number = mine ? mine->number : newest + 1;
+            answering        = make(number);
+            store->activate(name, number);
+            active_number = number;
+            return;
+        }
+        active_number = active->number;
+        if (mine == active) {
+            answering = make(active->number);
+            return;
+        }
+        // Other code made what answers. Its tables are read where they have the same shape, and
+        // left as they are.
+        try {
+            others = store->open(name, active->number, 0, shapes);
+        } catch (const error& why) {
+            if (why.code() != errc::shape_differs) throw;
+        }
+        if (active->checkpoint.code_version == type.code_version) {
+            // A newer version of the same code was not finished.
+            others.reset();
+            answering = make(active->number);
+        }
+        building = make(mine ? mine->number : newest + 1);
+    }
+
+    ~impl() override { stop(); }
+
+    void check_name() const
+    {
+        const bool good = !name.empty() && name.size() <= 100 &&
+                          std::all_of(name.begin(), name.end(), [](char c) {
+                              return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' ||
+                                     c == '_' || c == '.';
+                          }) && name.front() != '.';
+        if (!good)
+            throw error{errc::invalid_argument, "a projection cannot be called '" + name +
+                                                    "': take 1 to 100 letters, digits, '.', '_' "
+                                                    "and '-'"};
+    }
+
+    std::shared_ptr<fed_version> make(int number)
+    {
+        newest = std::max(newest, number);
+        return std::make_shared<fed_version>(std::make_shared<projection_run>(
+            events, name, number, store->open(name, number, type.code_version, shapes), type,
+            options));
+    }
+
+    // ---- Feeding. ------------------------------------------------------------------------------
+
+    /// Handles what is there; then, where it was being built, makes it the one that answers.
+    void catch_up(fed_version& v, const std::atomic<bool>& stopping)
+    {
+        const bool built = is_building(v);
+        if (built) {
+            v.begun         = clock::now();
+            v.done_at_begin = v.run->lag_now().done;
+        }
+        v.run->catch_up(stopping, [&] {
+            if (built) tell(v, false);
+        });
+        if (built && !stopping) swap_in(v, stopping);
+    }
+
+    bool is_building(const fed_version& v)
+    {
+        const std::lock_guard lock{mutex};
+        return building.get() == &v;
+    }
+
+    void tell(fed_version& v, bool at_once)
+    {
+        if (!options.on_progress) return;
+        const auto now = clock::now();
+        if (!at_once && now - v.told < std::chrono::milliseconds{200}) return;
+        v.told = now;
+        options.on_progress(progress_of(v));
+    }
+
+    rebuild_progress progress_of(const fed_version& v) const
+    {
+        rebuild_progress p;
+        const auto       lag = v.run->lag_now();
+        p.version            = v.run->number();
+        p.events             = lag.done;
+        p.total              = lag.done + lag.left;
+        const auto took = std::chrono::duration<double>(clock::now() - v.begun).count();
+        const auto read = lag.done - std::min(lag.done, v.done_at_begin);
+        if (took > 0 && read > 0) {
+            p.events_per_s = static_cast<double>(read) / took;
+            p.remaining    = std::chrono::milliseconds{static_cast<std::int64_t>(
+                1000.0 * static_cast<double>(lag.left) / p.events_per_s)};
+        }
+        return p;
+    }
+
+    /// It answers from now on. What answered until now is held meanwhile, so that no reader is
+    /// sent back.
+    void swap_in(fed_version& v, const std::atomic<bool>& stopping)
+    {
+        std::shared_ptr<fed_version> old;
+        {
+            const std::lock_guard lock{mutex};
+            old = answering;
+        }
+        std::unique_lock<std::mutex> held;
+        if (old) held = old->run->hold();
+        const auto mine = v.run->hold();
+        v.run->catch_up_held(stopping, {});
+        if (stopping) return;
+        v.run->complete();
+        if (options.on_step) options.on_step(projection_step::swapping);
+        store->activate(name, v.run->number());
+        tell(v, true);
+        std::shared_ptr<fed_version> me;
+        {
+            const std::lock_guard lock{mutex};
+            me            = building;
+            answering     = std::exchange(building, nullptr);
+            active_number = v.run->number();
+            others.reset();
+            if (old) {
+                old->stopping = true;
+                if (old->asleep) old->asleep->stop();
+                retired.push_back(old);
+            }
+        }
+        changed.notify_all();
+        if (old) old->run->interrupt(true);
+    }
+
+    void begin_thread(const std::shared_ptr<fed_version>& v)
+    {
+        if (!v || v->thread.joinable()) return;
+        v->stopping = false;
+        v->run->interrupt(false);
+        v->thread = std::thread{[self = this, v] { self->feed(*v); }};
+    }
+
+    void feed(fed_version& v)
+    {
+        auto pause = std::chrono::milliseconds{100};
+        while (!v.stopping) {
+            std::exception_ptr failed;
+            position           seen;
+            try {
+                seen = events.log().end_position();
+                catch_up(v, v.stopping);
+                v.following = true;
+            } catch (...) {
+                failed = std::current_exception();
+            }
+            {
+                const std::lock_guard lock{mutex};
+                v.failure = failed;
+            }
+            if (failed && !passes(failed)) {
+                v.run->interrupt(true);
+                return;
+            }
+            try {
+                auto news = std::make_shared<record_range>(events.log().read_all(seen));
+                {
+                    const std::lock_guard lock{mutex};
+                    if (v.stopping) return;
+                    v.asleep = news;
+                }
+                // What is away is asked for again, ever more slowly.
+                if (failed)
+                    wait_apart(v, std::exchange(pause, std::min(pause * 2, std::chrono::milliseconds{10'000})));
+                else {
+                    pause = std::chrono::milliseconds{100};
+                    news->wait(std::chrono::seconds{1});
+                }
+            } catch (...) {
+                const std::lock_guard lock{mutex};
+                v.failure = std::current_exception();
+                v.asleep.reset();
+                return;
+            }
+            const std::lock_guard lock{mutex};
+            v.asleep.reset();
+        }
+    }
+
+    /// News of the log is none here: only stopping ends it.
+    void wait_apart(const fed_version& v, std::chrono::milliseconds time)
+    {
+        std::unique_lock lock{mutex};
+        changed.wait_for(lock, time, [&] { return v.stopping.load(); });
+    }
+
+    void end_thread(const std::shared_ptr<fed_version>& v) noexcept
+    {
+        if (!v) return;
+        {
+            const std::lock_guard lock{mutex};
+            v->stopping = true;
+            if (v->asleep) v->asleep->stop();
+        }
+        changed.notify_all();
+        if (v->thread.joinable()) v->thread.join();
+        v->following = false;
+        v->run->interrupt(true);
+    }
+
+    void join_retired() noexcept
+    {
+        std::vector<std::shared_ptr<fed_version>> all;
+        {
+            const std::lock_guard lock{mutex};
+            all.swap(retired);
+        }
+        for (auto& v : all) {
+            end_thread(v);
+            const int number = v->run->number();
+            v.reset();
+            if (options.keep_old_versions) continue;
+            try {
+                store->drop(name, number);
+            } catch (const std::exception&) {
+                // A reading holds it still. It is listed, and can be dropped by hand.
+            }
+        }
+    }
+
+    // ---- What the runner does. --------------------------------------------------------------------
+
+    void run_until_idle()
+    {
+        const std::lock_guard one{life};
+        const std::atomic<bool> go{false};
+        for (const auto& v : fed()) {
+            v->run->interrupt(false);
+            try {
+                catch_up(*v, go);
+                v->following = true;
+                const std::lock_guard lock{mutex};
+                v->failure = nullptr;
+            } catch (...) {
+                const std::lock_guard lock{mutex};
+                v->failure = std::current_exception();
+                throw;
+            }
+        }
+        join_retired();
+    }
+
+    std::vector<std::shared_ptr<fed_version>> fed() const
+    {
+        const std::lock_guard                     lock{mutex};
+        std::vector<std::shared_ptr<fed_version>> all;
+        for (const auto& v : {answering, building})
+            if (v) all.push_back(v);
+        return all;
+    }
+
+    void start()
+    {
+        const std::lock_guard one{life};
+        running = true;
+        for (const auto& v : fed()) {
+            bool failed = false;
+            {
+                const std::lock_guard lock{mutex};
+                failed = v->failure != nullptr;
+            }
+            if (failed) end_thread(v);
+            begin_thread(v);
+        }
+    }
+
+    void stop() noexcept
+    {
+        const std::lock_guard one{life};
+        running = false;
+        for (const auto& v : fed()) end_thread(v);
+        join_retired();
+    }
+
+    void rebuild()
+    {
+        const std::lock_guard one{life};
+        join_retired();
+        std::shared_ptr<fed_version> begun;
+        {
+            const std::lock_guard lock{mutex};
+            if (building) return;
+            begun = building = make(newest + 1);
+        }
+        if (running) begin_thread(begun);
+    }
+
+    void cancel_rebuild()
+    {
+        const std::lock_guard        one{life};
+        std::shared_ptr<fed_version> ended;
+        {
+            const std::lock_guard lock{mutex};
+            if (!building || !answering) return;
+            ended = building;
+        }
+        end_thread(ended);
+        int number = 0;
+        {
+            const std::lock_guard lock{mutex};
+            if (building != ended) return;  // it was quicker
+            number = ended->run->number();
+            building.reset();
+        }
+        ended.reset();
+        store->drop(name, number);
+    }
+
+    void swap_to(int number)
+    {
+        const std::lock_guard one{life};
+        join_retired();
+        if (number == active_number) return;
+        const auto all   = store->versions(name);
+        const auto found = std::find_if(all.begin(), all.end(), [&](const stored_version& v) {
+            return v.number == number;
+        });
+        const auto refuse = [&](const std::string& why) {
+            throw error{errc::invalid_argument,
+                        "projection " + name + " cannot go to version " + std::to_string(number) +
+                            ": " + why};
+        };
+        if (found == all.end()) refuse("there is none; status() lists them");
+        if (!found->checkpoint.complete && number > active_number)
+            refuse("it is not built yet; wait for its rebuild");
+        if (found->checkpoint.code_version != type.code_version)
+            refuse("code of version " + std::to_string(found->checkpoint.code_version) +
+                   " made it; run that code");
+        auto                         now = make(number);
+        std::shared_ptr<fed_version> old;
+        store->activate(name, number);
+        {
+            const std::lock_guard lock{mutex};
+            old           = std::exchange(answering, now);
+            active_number = number;
+        }
+        if (old) end_thread(old);
+        if (running) begin_thread(now);
+    }
+
+    void drop(int number)
+    {
+        const std::lock_guard one{life};
+        join_retired();
+        {
+            const std::lock_guard lock{mutex};
+            if (number == active_number || (building && building->run->number() == number))
+                throw error{errc::invalid_argument,
+                            "projection " + name + " version " + std::to_string(number) +
+                                " is in use: swap to another, or cancel its rebuild"};
+        }
+        store->drop(name, number);
+    }
+
+    // ---- What a view asks. ------------------------------------------------------------------------
+
+    bound_projection read() override
+    {
+        std::shared_ptr<projection_tables> tables;
+        std::shared_ptr<fed_version>       from;
+        {
+            const std::lock_guard lock{mutex};
+            from   = answering;
+            tables = from ? from->run->tables() : others;
+        }
+        if (!tables)
+            throw error{errc::not_ready,
+                        "projection " + name + " cannot answer yet: the tables that there are were "
+                        "made by other code and look otherwise; wait for the rebuild (status() says "
+                        "how far it is)"};
+        // First how far it is, then the tables: they may only be further.
+        bound_projection b{tables, nullptr, type.create(), position{0}};
+        if (from) b.upto = from->run->upto();
+        b.reader = tables->read();
+        if (!from)
+            for (const auto& [at, p] : b.reader->checkpoint().partitions)
+                b.upto = std::max(b.upto, p.upto);
+        access_of(*b.itself).read(b.reader.get());
+        return b;
+    }
+
+    bool wait_for(position p, clock::time_point deadline) const override
+    {
+        for (;;) {
+            std::shared_ptr<fed_version> on;
+            {
+                std::unique_lock lock{mutex};
+                if (!answering)
+                    changed.wait_until(lock, deadline, [&] { return answering != nullptr; });
+                on = answering;
+            }
+            if (!on) return false;
+            if (on->run->wait_for(p, deadline)) return true;
+            const std::lock_guard lock{mutex};
+            if (on == answering) return false;
+            // Another took its place meanwhile.
+        }
+    }
+
+    projection_status status() const override
+    {
+        projection_status s;
+        s.name     = name;
+        s.end      = events.log().end_position();
+        s.versions = store->versions(name);
+        std::shared_ptr<fed_version> on, next;
+        {
+            const std::lock_guard lock{mutex};
+            on        = answering;
+            next      = building;
+            s.version = on || others ? active_number : 0;
+            if (on && on->failure) s.error = words_of(on->failure);
+            if (on && on->failure && !passes(on->failure)) s.state = projection_state::failed;
+        }
+        if (on) {
+            const auto lag   = on->run->lag_now();
+            const auto count = on->run->counted();
+            s.upto           = on->run->upto();
+            s.lag_events     = lag.left;
+            s.lag_time       = lag.time;
+            s.events         = count.handled;
+            s.commits        = count.commits;
+            s.events_per_s   = rate_of(count.read);
+            if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
+                s.state = on->following ? projection_state::following
+                                        : projection_state::catching_up;
+        }
+        if (next) {
+            s.rebuild = progress_of(*next);
+            const std::lock_guard lock{mutex};
+            s.rebuild->error = words_of(next->failure);
+        }
+        return s;
+    }
+
+    double rate_of(std::uint64_t read) const
+    {
+        const std::lock_guard lock{mutex};
+        const auto            now = clock::now();
+        rates.push_back({now, read});
+        while (rates.size() > 2 && now - rates.front().first > rate_window)
+            rates.erase(rates.begin());
+        const auto took = std::chrono::duration<double>(now - rates.front().first).count();
+        if (took <= 0 || read < rates.front().second) return 0;
+        return static_cast<double>(read - rates.front().second) / took;
+    }
+
+    event_store                        events;
+    const std::string                  name;
+    const std::shared_ptr<table_store> store;
+    const projection_type              type;
+    const projection_options           options;
+    const std::vector<table_shape>     shapes;
+
+    std::mutex life;             // one of run_until_idle(), start(), stop(), … at a time
+    bool       running = false;  // protected by it
+    int        newest  = 0;      // likewise
+
+    mutable std::mutex                        mutex;  // what follows
+    mutable std::condition_variable           changed;
+    std::shared_ptr<fed_version>              answering;
+    std::shared_ptr<fed_version>              building;
+    std::shared_ptr<projection_tables>        others;  // that answer, and other code made
+    int                                       active_number = 0;
+    std::vector<std::shared_ptr<fed_version>> retired;
+    mutable std::vector<std::pair<clock::time_point, std::uint64_t>> rates;
+};
+
+projection_core::projection_core(event_store events, std::string name,
+                                 std::shared_ptr<table_store> tables, projection_type type,
+                                 projection_options o)
+    : impl_{std::make_shared<impl>(std::move(events), std::move(name), std::move(tables),
+                                   std::move(type), std::move(o))}
+{
+}
+
+projection_core::~projection_core()
+{
+    impl_->stop();
+}
+
+void projection_core::run_until_idle()
+{
+    impl_->run_until_idle();
+}
+void projection_core::start()
+{
+    impl_->start();
+}
+void projection_core::stop() noexcept
+{
+    impl_->stop();
+}
+void projection_core::rebuild()
+{
+    impl_->rebuild();
+}
+void projection_core::cancel_rebuild()
+{
+    impl_->cancel_rebuild();
+}
+void projection_core::swap_to(int version)
+{
+    impl_->swap_to(version);
+}
+void projection_core::drop(int version)
+{
+    impl_->drop(version);
+}
+
+std::shared_ptr<projection_source> projection_core::source() const noexcept
+{
+    return impl_;
+}
+
+}  // namespace detail
+}  // namespace cairn

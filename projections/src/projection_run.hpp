@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One version of a projection's tables, fed from the log.
+#pragma once
+
+#include <cairn/projections/projection_runner.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+
+namespace cairn::detail {
+
+/// Invariants
+///   - upto() only grows, and what is before it is committed.
+///   - Records of all partitions are handled in the order of their positions.
+///   - When catch_up() throws projection_failed, all before that event is committed.
+///
+/// Threads   catch_up() one at a time (another waits); the others any.
+/// Lifetime  The projection_type outlives it.
+/// Errors    projection_failed, checkpoint_ahead, events_removed, fenced_generation; the store's.
+class projection_run
+{
+public:
+    projection_run(event_store events, std::string name, int number,
+                   std::shared_ptr<projection_tables> tables, const projection_type& type,
+                   const projection_options& options);
+
+    int number() const noexcept { return number_; }
+    const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
+
+    /// Handles what there was in the log when it began; less where it is to stop. `each_commit` is
+    /// called after every commit.
+    void catch_up(const std::atomic<bool>& stopping, const std::function<void()>& each_commit = {});
+
+    /// While it is held nothing is handled.
+    std::unique_lock<std::mutex> hold() { return std::unique_lock{feeding_}; }
+    /// As catch_up(), by who holds it.
+    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+
+    /// Commits that it can answer.
+    void complete();
+
+    position upto() const;
+    /// False at the deadline, or when interrupt() says that it does not go on.
+    bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const;
+    void interrupt(bool ended);
+
+    struct counts
+    {
+        std::uint64_t read = 0, handled = 0, commits = 0;
+    };
+    counts counted() const noexcept;
+
+    /// Records before and behind the checkpoints, and how old the oldest behind them is.
+    struct lag
+    {
+        std::uint64_t             done = 0, left = 0;
+        std::chrono::milliseconds time{0};
+    };
+    lag lag_now() const;
+
+private:
+    struct source;
+    class batch;
+
+    std::vector<topic_partition> partitions() const;
+    std::vector<source>          open_sources();
+    void claim();
+    void step(projection_step s) const
+    {
+        if (options_.on_step) options_.on_step(s);
+    }
+    /// Up to `end` of the log; stops before `not_beyond`.
+    void handle(position end, position not_beyond, const std::atomic<bool>& stopping,
+                const std::function<void()>& each_commit);
+    void commit(table_writer& writer, position upto);
+    void advance(position upto);
+
+    event_store                              events_;
+    const std::string                        name_;
+    const int                                number_;
+    const std::shared_ptr<projection_tables> tables_;
+    const projection_type&                   type_;
+    const projection_options&                options_;
+
+    std::mutex                        feeding_;
+    std::shared_ptr<projection_base>  itself_;
+    table_access&                     access_;
+    event_dispatch                    dispatch_;
+    bool                              claimed_ = false;
+    std::uint64_t                     read_since_commit_ = 0;
+
+    mutable std::mutex              mutex_;  // what follows
+    mutable std::condition_variable advanced_;
+    projection_checkpoint           at_;     // of what is committed, and of what was of no interest
+    position                        upto_{0};
+    bool                            ended_ = false;
+
+    std::atomic<std::uint64_t> read_{0}, handled_{0}, commits_{0};
+};
+
+}  // namespace cairn::detail

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "main/complaint.hpp"
+#include "sales.hpp"
+#include "stores.hpp"
+
+#include <cairn/projections/projection_runner.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <thread>
+
+using namespace cairn;
+using namespace cairn::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+commit_log a_log(int partitions = 3)
+{
+    auto log = commit_log::in_memory();
+    log.create_topic("sales", partitions);
+    return log;
+}
+
+}  // namespace
+
+TEST_CASE("a projection counts what was there and what comes")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    happen(log, sold("ada", 30), sold("bob", 20), returned("ada", 10));
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    const auto                 view = runner.view();
+    CHECK(view.read()->spent_by("ada") == 0);
+    runner.run_until_idle();
+    CHECK(view.read()->spent_by("ada") == 20);
+    CHECK(view.read()->events() == 3);
+    runner.run_until_idle();
+    CHECK(view.read()->events() == 3);
+
+    runner.start();
+    happen(log, sold("ada", 5));
+    CHECK(view.read(log.end_position() - 1, 1min)->spent_by("ada") == 25);
+    CHECK(view.status().lag_events == 0);
+    runner.stop();
+    CHECK(view.status().state == projection_state::idle);
+}
+
+TEST_CASE("a runner goes on where the one before it was")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    for (int i = 0; i < 5; ++i) {
+        happen(log, sold("ada", 1), sold("bob", 1));
+        projection_runner<revenue> runner{log, "revenue", s.store};
+        runner.run_until_idle();
+        CHECK(runner.status().events == 2);
+        CHECK(runner.view().read()->events() == 2 * static_cast<std::uint64_t>(i + 1));
+    }
+}
+
+TEST_CASE("what a receipt says is there when it was waited for, from many threads")
+{
+    a_store                    s{CAIRN_EACH_STORE};
+    const auto                 log = a_log();
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    runner.start();
+    const auto               view = runner.view();
+    std::vector<std::thread> callers;
+    std::atomic<int>         wrong{0};
+    for (int t = 0; t < 4; ++t)
+        callers.emplace_back([&, me = "customer " + std::to_string(t)] {
+            for (int i = 1; i <= 25; ++i) {
+                happen(log, sold(me, 1));
+                wrong += view.read(log.end_position() - 1, 1min)->spent_by(me) != i;
+            }
+        });
+    for (auto& c : callers) c.join();
+    CHECK(wrong == 0);
+    CHECK(view.read()->events() == 100);
+}
+
+TEST_CASE("waiting for what does not come ends at the deadline, and when the runner stops")
+{
+    const auto                 log = a_log();
+    projection_runner<revenue> runner{log, "revenue", memory_tables()};
+    runner.start();
+    const auto view = runner.view();
+    CHECK_FALSE(view.wait_for(position{1'000}, 0ms));
+    CHECK(complaint_of([&] { (void)view.read(position{1'000}, 0ms); }) == errc::read_timeout);
+    std::thread waits{[&] { CHECK_FALSE(view.wait_for(position{1'000}, 10min)); }};
+    runner.stop();
+    waits.join();
+}
+
+TEST_CASE("an event that a handler throws at stops the projection before it, and nothing is skipped")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log(1);
+    happen(log, sold("ada", 1), sold("bob", 2), sold("poison", 3), sold("ada", 4));
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    try {
+        runner.run_until_idle();
+        FAIL("nothing was thrown");
+    } catch (const projection_failed& e) {
+        CHECK(e.in() == topic_partition{"sales", 0});
+        CHECK(e.at() == offset{2});
+        CHECK(std::string{e.what()}.find("this customer is poison") != std::string::npos);
+        CHECK(std::string{e.what()}.find("Sold") != std::string::npos);
+    }
+    const auto view = runner.view();
+    CHECK(view.read()->events() == 2);
+    CHECK(view.read()->spent_by("ada") == 1);
+    CHECK(view.status().state == projection_state::failed);
+    CHECK(view.status().error.find("poison") != std::string::npos);
+    CHECK(view.status().lag_events == 2);
+    CHECK_FALSE(view.wait_for(log.end_position() - 1, 0ms));
+
+    // Other code can.
+    struct patient : projection<sales::Sold>
+    {
+        table<std::string, std::int64_t>  by_customer{this, "by_customer"};
+        table<std::string, std::int64_t>  by_country{this, "by_country"};
+        table<std::string, std::uint64_t> counted{this, "counted"};
+        void on(sales::Sold::Reader, const origin&)
+        {
+            counted.update("events", [](auto& n) { ++n; });
+        }
+    };
+    projection_runner<patient> mended{log, "revenue", s.store};
+    mended.run_until_idle();
+    CHECK(mended.view().read()->counted.find("events") == 4u);
+}
+
+TEST_CASE("records of all partitions are handled in the order of their positions")
+{
+    struct in_order : projection<sales::Sold>
+    {
+        table<std::int64_t, std::string> seen{this, "seen"};
+        void on(sales::Sold::Reader e, const origin& from)
+        {
+            for (const auto& last : seen.rows_backwards()) {
+                if (last.key >= from.position().value) throw std::runtime_error{"out of order"};
+                break;
+            }
+            seen.put(from.position().value, std::string{e.getCustomer()});
+        }
+    };
+    const auto log = a_log(5);
+    for (int i = 0; i < 200; ++i) happen(log, sold(std::to_string(i), 1));
+    projection_runner<in_order> runner{log, "in_order", memory_tables(),
+                                       {.commit_events_max = 7}};
+    runner.run_until_idle();
+    CHECK(runner.view().read()->seen.size() == 200);
+    CHECK(runner.status().commits > 20);
+}
+
+TEST_CASE("a projection knows where its events come from")
+{
+    struct where : projection<sales::Sold>
+    {
+        table<std::string, std::string> from{this, "from"};
+        void on(sales::Sold::Reader e, const origin& o)
+        {
+            from.put(e.getCustomer(), std::string{o.topic()} + "/" + std::string{o.stream()} + " v" +
+                                          std::to_string(o.version().value_or(version{-1}).value) +
+                                          (o.id() ? " id" : ""));
+        }
+    };
+    const auto log = a_log();
+    happen(log, sold("ada", 1), sold("ada", 1));
+    projection_runner<where> runner{log, "where", memory_tables()};
+    runner.run_until_idle();
+    CHECK(runner.view().read()->from.find("ada") == "sales/ada v1 id");
+}
+
+TEST_CASE("a projection of chosen topics leaves the others")
+{
+    auto log = a_log();
+    log.ensure_topic("other");
+    happen(log, sold("ada", 1));
+    const event_store store{log};
+    testing::detail::record_in(store, {"other", "bob"}, {sold("bob", 1)});
+    projection_runner<revenue> all{log, "all", memory_tables()};
+    projection_runner<revenue> one{log, "one", memory_tables(), {.topics = {"other"}}};
+    all.run_until_idle();
+    one.run_until_idle();
+    CHECK(all.view().read()->events() == 2);
+    CHECK(one.view().read()->events() == 1);
+}
+
+TEST_CASE("of two runners of one version the one that began last writes, and the other says so")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    happen(log, sold("ada", 1));
+    projection_runner<revenue> first{log, "revenue", s.store};
+    projection_runner<revenue> second{log, "revenue", s.store};
+    first.run_until_idle();
+    happen(log, sold("ada", 1));
+    second.run_until_idle();
+    happen(log, sold("ada", 1));
+    const auto e = complaint_of([&] { first.run_until_idle(); });
+    REQUIRE(e);
+    CHECK(*e == errc::fenced_generation);
+    second.run_until_idle();
+    CHECK(second.view().read()->events() == 3);
+}
+
+TEST_CASE("tables that know more than the log are refused with both numbers")
+{
+    a_store s{CAIRN_EACH_STORE};
+    {
+        const auto log = a_log(1);
+        happen(log, sold("ada", 1), sold("ada", 1));
+        projection_runner<revenue>{log, "revenue", s.store}.run_until_idle();
+    }
+    const auto                 log = a_log(1);
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    const auto                 e = complaint_of([&] { runner.run_until_idle(); });
+    REQUIRE(e == errc::checkpoint_ahead);
+    CHECK(e->says("counted up to offset 2, and the log ends at 0"));
+    CHECK(e->says("rebuild"));
+}
+
+TEST_CASE("events that retention took before they were counted are missed aloud")
+{
+    const auto                 log = a_log(1);
+    projection_runner<revenue> runner{log, "revenue", memory_tables()};
+    happen(log, sold("ada", 1));
+    runner.run_until_idle();
+    happen(log, sold("ada", 1), sold("ada", 1), sold("ada", 1));
+    log.partition("sales", 0).truncate_before(offset{3});
+    const auto e = complaint_of([&] { runner.run_until_idle(); });
+    REQUIRE(e == errc::events_removed);
+    CHECK(e->says("rebuild"));
+    runner.rebuild();
+    CHECK(complaint_of([&] { runner.run_until_idle(); }) == errc::events_removed);
+}
+
+TEST_CASE("what wakes a projection that sleeps is a commit, also of a topic that is new")
+{
+    auto log = commit_log::in_memory();
+    projection_runner<revenue> runner{log, "revenue", memory_tables()};
+    runner.start();
+    log.ensure_topic("sales", 2);
+    happen(log, sold("ada", 1));
+    CHECK(runner.view().read(log.end_position() - 1, 1min)->events() == 1);
+}
+
+TEST_CASE("a runner is started and stopped many times, and nothing hangs or counts twice")
+{
+    const auto                 log = a_log();
+    projection_runner<revenue> runner{log, "revenue", memory_tables()};
+    for (int i = 0; i < 50; ++i) {
+        runner.start();
+        happen(log, sold("ada", 1));
+        if (i % 2) CHECK(runner.view().wait_for(log.end_position() - 1, 1min));
+        runner.stop();
+    }
+    runner.run_until_idle();
+    CHECK(runner.view().read()->events() == 50);
+}
+
+TEST_CASE("a projection has a good name")
+{
+    const auto log = a_log();
+    CHECK(complaint_of([&] { projection_runner<revenue>{log, "../x", memory_tables()}; })
+              ->says("cannot be called '../x'"));
+}
