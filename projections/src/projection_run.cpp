@@ -43,6 +43,7 @@ struct projection_run::source
     topic_partition    at;
     record_range       records;
     const record_view* next;
+    offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
 };
 
 projection_run::projection_run(event_store events, std::string name, int number,
@@ -72,6 +73,7 @@ std::vector<topic_partition> projection_run::partitions() const
 void projection_run::claim()
 {
     if (claimed_) return;
+    access_.forget();
     auto writer = tables_->write();
     auto now    = writer->checkpoint();
     ++now.epoch;
@@ -111,7 +113,7 @@ std::vector<projection_run::source> projection_run::open_sources()
                             ": rebuild the projection from what is left"};
         if (next >= end) continue;
         auto        records = p.read(std::max(next, start));
-        source      s{std::move(at), std::move(records), nullptr};
+        source      s{std::move(at), std::move(records), nullptr, offset{-1}};
         all.push_back(std::move(s));
     }
     for (auto& s : all) s.next = s.records.next();
@@ -119,28 +121,22 @@ std::vector<projection_run::source> projection_run::open_sources()
     return all;
 }
 
-void projection_run::commit(table_writer& writer, position upto)
+projection_checkpoint projection_run::after(std::span<const source> sources, position upto) const
 {
-    projection_checkpoint now;
-    {
-        const std::lock_guard lock{mutex_};
-        now = at_;
-    }
+    const std::lock_guard lock{mutex_};
+    auto                  now = at_;
+    for (const auto& s : sources)
+        if (s.done.value >= 0) now.partitions[s.at].next = s.done;
     for (auto& [at, p] : now.partitions) p.upto = std::max(p.upto, upto);
-    step(projection_step::committing);
-    writer.commit(access_.changes(), now);
-    access_.drop_changes();
-    read_since_commit_ = 0;
-    ++commits_;
-    advance(upto);
-    step(projection_step::committed);
+    return now;
 }
 
-void projection_run::advance(position upto)
+void projection_run::advance(std::span<source> sources, projection_checkpoint to, position upto)
 {
+    for (auto& s : sources) s.done = offset{-1};
     {
         const std::lock_guard lock{mutex_};
-        for (auto& [at, p] : at_.partitions) p.upto = std::max(p.upto, upto);
+        at_   = std::move(to);
         upto_ = std::max(upto_, upto);
     }
     advanced_.notify_all();
@@ -157,26 +153,41 @@ void projection_run::handle(position end, position not_beyond, const std::atomic
     std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(later)> by_position{later};
     for (std::size_t i = 0; i < sources.size(); ++i) by_position.push(i);
 
+    void* const                           to = type_.as_itself(itself_.get());
     std::unique_ptr<table_writer>         writer;
     std::chrono::steady_clock::time_point begun;
     std::size_t                           in_batch = 0;
-    std::map<topic_partition, offset>     before;  // of the batch, where it is to be undone
-    const auto                            undo = [&] {
-        access_.drop_changes();
-        access_.read(nullptr);
-        const std::lock_guard lock{mutex_};
-        for (const auto& [at, next] : before) at_.partitions[at].next = next;
-    };
-    const auto commit_batch = [&](position upto) {
+    const auto                            commit   = [&](position upto) {
+        auto now = after(sources, upto);
         if (writer) {
-            commit(*writer, upto);
+            step(projection_step::committing);
+            writer->commit(access_.changes(), now);
+            access_.committed();
             access_.read(nullptr);
             writer.reset();
-        } else
-            advance(upto);
+            read_since_commit_ = 0;
+            ++commits_;
+        }
+        advance(sources, std::move(now), upto);
         in_batch = 0;
-        before.clear();
+        step(projection_step::committed);
         if (each_commit) each_commit();
+    };
+    const auto full = [&] {
+        return in_batch >= options_.commit_events_max ||
+               access_.change_bytes() >= options_.commit_bytes_max ||
+               (in_batch % 64 == 0 &&
+                std::chrono::steady_clock::now() - begun >= options_.commit_time_max);
+    };
+    const auto guarded = [&](const topic_partition& in, const record_view& r, auto&& handler) {
+        step(projection_step::handling);
+        try {
+            handled_.fetch_add(handler(), std::memory_order_relaxed);
+        } catch (...) {
+            throw handler_threw{in, r.offset, r.position,
+                                std::string{r.headers.find(header_names::type).value_or("")},
+                                std::current_exception()};
+        }
     };
 
     position upto{0};
@@ -192,46 +203,29 @@ void projection_run::handle(position end, position not_beyond, const std::atomic
                 begun  = std::chrono::steady_clock::now();
                 access_.write(writer.get());
             }
-            {
-                const std::lock_guard lock{mutex_};
-                auto&                 p = at_.partitions[s.at];
-                before.try_emplace(s.at, p.next);
-                p.next = r.offset.next();
-            }
-            upto = r.position.next();
+            guarded(s.at, r, [&] { return dispatch_.dispatch(r, to); });
+            s.done = r.offset.next();
+            upto   = r.position.next();
+            ++in_batch;
             ++read_since_commit_;
             read_.fetch_add(1, std::memory_order_relaxed);
-            step(projection_step::handling);
-            std::size_t handled = 0;
-            try {
-                handled = dispatch_.dispatch(r, type_.as_itself(itself_.get()));
-            } catch (...) {
-                throw handler_threw{s.at, r.offset, r.position,
-                                    std::string{r.headers.find(header_names::type).value_or("")},
-                                    std::current_exception()};
-            }
-            handled_.fetch_add(handled, std::memory_order_relaxed);
-            ++in_batch;
             s.next = s.records.next();
             if (s.next != nullptr) by_position.push(i);
-            if (!dispatch_.waits() &&
-                (in_batch >= options_.commit_events_max ||
-                 access_.change_bytes() >= options_.commit_bytes_max ||
-                 (in_batch % 64 == 0 &&
-                  std::chrono::steady_clock::now() - begun >= options_.commit_time_max)))
-                commit_batch(upto);
+            // Not between two that an upcaster may make one of.
+            if (!dispatch_.waits() && full()) commit(upto);
         }
-        if (dispatch_.waits()) dispatch_.finish(type_.as_itself(itself_.get()));
+        if (dispatch_.waits()) handled_ += dispatch_.finish(to);
+        const bool all = by_position.empty() || sources[by_position.top()].next->position >= end;
+        if (writer && access_.change_bytes() == 0 && read_since_commit_ < uncommitted_max) {
+            access_.read(nullptr);
+            writer.reset();  // nothing of interest
+        }
+        commit(all ? end : upto);
     } catch (...) {
-        undo();
+        access_.forget();
+        access_.read(nullptr);
         throw;
     }
-    const bool all = by_position.empty() || sources[by_position.top()].next->position >= end;
-    if (writer && access_.change_bytes() == 0 && read_since_commit_ < uncommitted_max) {
-        access_.read(nullptr);
-        writer.reset();  // nothing of interest
-    }
-    commit_batch(all ? end : upto);
 }
 
 void projection_run::catch_up(const std::atomic<bool>&     stopping,
@@ -246,14 +240,28 @@ void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
 {
     claim();
     const auto end = events_.log().end_position();
+    const auto run = [&](position not_beyond) {
+        try {
+            handle(end, not_beyond, stopping, each_commit);
+        } catch (const handler_threw&) {
+            throw;
+        } catch (const error& e) {
+            // A commit may have happened, or not: the store knows.
+            if (e.code() != errc::fenced_generation) claimed_ = false;
+            throw;
+        } catch (...) {
+            claimed_ = false;
+            throw;
+        }
+    };
     try {
-        handle(end, no_position, stopping, each_commit);
+        run(no_position);
         return;
     } catch (const handler_threw& threw) {
         // What came before it counts.
         std::optional<handler_threw> again;
         try {
-            handle(end, threw.where, stopping, each_commit);
+            run(threw.where);
         } catch (const handler_threw& earlier) {
             again = earlier;  // a handler that does not do the same each time
         }

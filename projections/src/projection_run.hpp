@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <span>
 
 namespace cairn::detail {
 
@@ -75,8 +76,9 @@ private:
     /// Up to `end` of the log; stops before `not_beyond`.
     void handle(position end, position not_beyond, const std::atomic<bool>& stopping,
                 const std::function<void()>& each_commit);
-    void commit(table_writer& writer, position upto);
-    void advance(position upto);
+    /// The checkpoint with what the sources have done.
+    projection_checkpoint after(std::span<const source> sources, position upto) const;
+    void advance(std::span<source> sources, projection_checkpoint to, position upto);
 
     event_store                              events_;
     const std::string                        name_;

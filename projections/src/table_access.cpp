@@ -72,7 +72,7 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
                         "table " + shape.name + " cannot have a column '" + name_of +
                             "': take 1 to 63 of a to z, 0 to 9 and _"};
     shapes_.push_back(std::move(shape));
-    changed_.emplace_back();
+    rows_.emplace_back();
     return shapes_.size() - 1;
 }
 
@@ -85,7 +85,7 @@ table_reader& table_access::reading() const
     return *reader_;
 }
 
-table_access::changed_rows& table_access::writing(std::size_t table, bytes_view key)
+void table_access::check_change(std::size_t table, bytes_view key) const
 {
     constexpr std::size_t key_bytes_max = 500;  // LMDB has 511
     if (!writing_)
@@ -95,41 +95,51 @@ table_access::changed_rows& table_access::writing(std::size_t table, bytes_view 
         throw error{errc::key_too_long,
                     "a key of " + std::to_string(key.size()) + " bytes for table " +
                         shapes_[table].name + ": it has at most " + std::to_string(key_bytes_max)};
-    return changed_[table];
+}
+
+table_access::entry& table_access::known(std::size_t table, bytes_view key, bool read)
+{
+    auto& rows = rows_[table];
+    if (const auto at = rows.by_key.find(key); at != rows.by_key.end()) return *at->second;
+    const bool there = read && reading().get(table, key, found_);
+    auto&      e     = rows.entries.emplace_back(entry{std::string{key}, std::nullopt, false});
+    try {
+        if (there) e.value.emplace(found_);
+        rows.by_key.emplace(std::string_view{e.key}, &e);
+    } catch (...) {
+        rows.entries.pop_back();
+        throw;
+    }
+    in_memory_ += e.key.size() + (there ? found_.size() : 0) + 128;
+    return e;
 }
 
 std::optional<bytes_view> table_access::find(std::size_t table, bytes_view key)
 {
-    auto& from = reading();
     if (writing_) {
-        const auto& changed = changed_[table];
-        if (const auto at = changed.find(key); at != changed.end())
-            return at->second ? std::optional<bytes_view>{*at->second} : std::nullopt;
+        const auto& e = known(table, key, true);
+        return e.value ? std::optional<bytes_view>{*e.value} : std::nullopt;
     }
-    return from.get(table, key, found_) ? std::optional<bytes_view>{found_} : std::nullopt;
+    return reading().get(table, key, found_) ? std::optional<bytes_view>{found_} : std::nullopt;
 }
 
-void table_access::put(std::size_t table, bytes_view key, std::string value)
+table_access::entry& table_access::change(std::size_t table, bytes_view key)
 {
-    auto& changed = writing(table, key);
-    bytes_ += value.size();
-    if (const auto at = changed.find(key); at != changed.end()) {
-        at->second = std::move(value);
-        return;
+    check_change(table, key);
+    auto& e = known(table, key, true);
+    if (!e.changed) {
+        rows_[table].changed.push_back(&e);
+        e.changed = true;
+        bytes_ += key.size() + (e.value ? e.value->size() : 0) + 64;
     }
-    bytes_ += key.size() + 64;
-    changed.emplace(std::string{key}, std::move(value));
+    return e;
 }
 
-void table_access::erase(std::size_t table, bytes_view key)
+table_access::entry& table_access::replace(std::size_t table, bytes_view key)
 {
-    auto& changed = writing(table, key);
-    if (const auto at = changed.find(key); at != changed.end()) {
-        at->second.reset();
-        return;
-    }
-    bytes_ += key.size() + 64;
-    changed.emplace(std::string{key}, std::nullopt);
+    check_change(table, key);
+    (void)known(table, key, false);
+    return change(table, key);
 }
 
 namespace {
@@ -186,10 +196,11 @@ private:
 std::unique_ptr<row_cursor> table_access::scan(std::size_t table, key_range rows)
 {
     auto& from = reading();
-    if (!writing_ || changed_[table].empty()) return from.scan(table, rows);
+    if (!writing_ || rows_[table].changed.empty()) return from.scan(table, rows);
     std::vector<merged_cursor::changed_row> changed;
-    for (const auto& [key, value] : changed_[table])
-        if (key >= rows.from && (!rows.to || key < *rows.to)) changed.emplace_back(key, &value);
+    for (const auto* e : rows_[table].changed)
+        if (e->key >= rows.from && (!rows.to || e->key < *rows.to))
+            changed.emplace_back(e->key, &e->value);
     const bool backwards = rows.backwards;
     return std::make_unique<merged_cursor>(from.scan(table, rows), std::move(changed), backwards);
 }
@@ -200,10 +211,10 @@ std::uint64_t table_access::count(std::size_t table)
     auto  total = from.count(table);
     if (!writing_) return total;
     std::string ignored;
-    for (const auto& [key, value] : changed_[table]) {
-        const bool stored = from.get(table, key, ignored);
-        if (value && !stored) ++total;
-        if (!value && stored) --total;
+    for (const auto* e : rows_[table].changed) {
+        const bool stored = from.get(table, e->key, ignored);
+        if (e->value && !stored) ++total;
+        if (!e->value && stored) --total;
     }
     return total;
 }
@@ -211,20 +222,37 @@ std::uint64_t table_access::count(std::size_t table)
 std::vector<row_change> table_access::changes() const
 {
     std::vector<row_change> all;
-    for (std::size_t table = 0; table < changed_.size(); ++table) {
+    for (std::size_t table = 0; table < rows_.size(); ++table) {
         const auto first = static_cast<std::ptrdiff_t>(all.size());
-        for (const auto& [key, value] : changed_[table])
-            all.push_back({table, key, value ? std::optional<bytes_view>{*value} : std::nullopt});
+        for (const auto* e : rows_[table].changed)
+            all.push_back({table, e->key,
+                           e->value ? std::optional<bytes_view>{*e->value} : std::nullopt});
         std::sort(all.begin() + first, all.end(),
                   [](const auto& a, const auto& b) { return a.key < b.key; });
     }
     return all;
 }
 
-void table_access::drop_changes() noexcept
+void table_access::committed() noexcept
 {
-    for (auto& changed : changed_) changed.clear();
+    constexpr std::size_t memory_max = 64u << 20;
     bytes_ = 0;
+    if (in_memory_ > memory_max) return forget();
+    for (auto& rows : rows_) {
+        for (auto* e : rows.changed) e->changed = false;
+        rows.changed.clear();
+    }
+}
+
+void table_access::forget() noexcept
+{
+    for (auto& rows : rows_) {
+        rows.changed.clear();
+        rows.by_key.clear();
+        rows.entries.clear();
+    }
+    bytes_     = 0;
+    in_memory_ = 0;
 }
 
 }  // namespace detail

@@ -88,19 +88,14 @@ class read_models
 public:
     void take(std::string_view value)
     {
-        line_head head;
-        std::memcpy(&head, value.data(), sizeof head);
-        const auto product = value.substr(sizeof head, head.product_length);
-        const auto country = value.substr(sizeof head + head.product_length, head.country_length);
-        const auto revenue = head.quantity * head.price_milli;
+        const auto line = line_in(value);
+        auto&      p    = at(products_, line.product);
+        p.quantity += line.quantity;
+        p.revenue += line.milli;
 
-        auto& p = at(products_, product);
-        p.quantity += head.quantity;
-        p.revenue += revenue;
-
-        auto& months = at(countries_, country);
-        if (months.size() <= head.month) months.resize(head.month + 1u);
-        months[head.month] += revenue;
+        auto& months = at(countries_, line.country);
+        if (months.size() <= line.month) months.resize(line.month + 1u);
+        months[line.month] += line.milli;
         ++lines_;
     }
 
@@ -188,6 +183,15 @@ std::vector<std::vector<event>> read_invoices(const std::string& file)
         all.push_back(std::move(e));
     }
     return invoices;
+}
+
+retail_line line_in(std::string_view value)
+{
+    line_head head;
+    std::memcpy(&head, value.data(), sizeof head);
+    return {value.substr(sizeof head, head.product_length),
+            value.substr(sizeof head + head.product_length, head.country_length), head.month,
+            head.quantity, head.quantity * head.price_milli};
 }
 
 retail_totals fold_read_models(store& from)

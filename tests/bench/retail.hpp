@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cairn::bench {
@@ -15,6 +16,15 @@ namespace cairn::bench {
 /// The lines of each invoice, in the order of the file; invoices as they first appear. Reads CSV
 /// or CSV in gzip. Throws std::runtime_error, with the line, for what is no such file.
 std::vector<std::vector<event>> read_invoices(const std::string& file);
+
+/// A line as the value of an event says it. Views into that.
+struct retail_line
+{
+    std::string_view product, country;
+    std::uint16_t    month = 0;  ///< since January 2000
+    std::int64_t     quantity = 0, milli = 0;  ///< units; revenue, in thousandths of a pound
+};
+retail_line line_in(std::string_view value);
 
 /// What the read models come to: the same for every store.
 struct retail_totals

@@ -110,6 +110,26 @@ TEST_CASE("a value reads as it was put")
     CHECK(value_from<article>(bytes) == empty);
 }
 
+TEST_CASE("a row reads as it was put, and its columns can be told apart by its shape")
+{
+    const article a{"lamp", -30'00, "broken", {{"UK", 3}, {"", -1}}, {{"red", 5u}, {"", 0u}},
+                    size::large, 2.5, timestamp{1'700'000'000'000}};
+    std::string   bytes;
+    put_row(bytes, a);
+    CHECK(row_from<article>(bytes) == a);
+
+    const std::vector<std::int32_t> alone{1, 2, 3};
+    bytes.clear();
+    put_row(bytes, alone);
+    CHECK(row_from<std::vector<std::int32_t>>(bytes) == alone);
+    CHECK(columns_of<std::vector<std::int32_t>>()[0].type == column_type::bytes);
+    bytes.clear();
+    put_row(bytes, timestamp{7});
+    CHECK(row_from<timestamp>(bytes) == timestamp{7});
+    CHECK(columns_of<std::pair<std::string, place>, true>().size() == 3);
+    CHECK(columns_of<std::pair<std::string, place>>().size() == 2);
+}
+
 TEST_CASE("a value that is cut short is refused, wherever it is cut")
 {
     const article a{"lamp", 1, "note", {{"UK", 3}}, {{"red", 5u}}, size::large, 2.5, timestamp{1}};

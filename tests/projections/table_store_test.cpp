@@ -21,9 +21,16 @@ using namespace cairn::testing;
 
 namespace {
 
-const std::vector<table_shape> two_tables = {
-    {"spent", detail::columns_of<std::string>(), detail::columns_of<std::int64_t>()},
-    {"places", detail::columns_of<std::string>(), detail::columns_of<std::string>()}};
+std::vector<table_shape> shapes_of_two()
+{
+    struct : projection_base
+    {
+        table<std::string, std::int64_t> spent{this, "spent", {"customer", "cents"}};
+        table<std::string, std::string>  places{this, "places"};
+    } two;
+    return detail::access_of(two).shapes();
+}
+const auto two_tables = shapes_of_two();
 
 std::string key_of(const std::string& text)
 {
@@ -275,7 +282,7 @@ TEST_CASE("random changes through tables and an index are as those of a std::map
         }
         agrees();
         writer->commit(access.changes(), writer->checkpoint());
-        access.drop_changes();
+        access.committed();
         writer.reset();
         const auto reader = tables->read();
         access.read(reader.get());

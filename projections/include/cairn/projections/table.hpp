@@ -112,7 +112,7 @@ public:
     /// `columns` names those of the key, then those of the value, for stores that have columns;
     /// without them they are key, value, or key_1, key_2, …
     table(projection_base* owner, std::string name, std::vector<std::string> columns = {})
-        : access_{owner->access_}, number_{access_.add({std::move(name), detail::columns_of<Key>(),
+        : access_{owner->access_}, number_{access_.add({std::move(name), detail::columns_of<Key, true>(),
                                                 detail::columns_of<Value>()},
                                                std::move(columns))}
     {
@@ -123,34 +123,37 @@ public:
     std::optional<Value> find(const Key& key) const
     {
         if (const auto found = access_.find(number_, encoded(key)))
-            return detail::value_from<Value>(*found);
+            return detail::row_from<Value>(*found);
         return std::nullopt;
     }
     bool contains(const Key& key) const { return access_.find(number_, encoded(key)).has_value(); }
 
     void put(const Key& key, const Value& value)
     {
-        const auto k = encoded(key);
         for (const auto& i : indexes_) i->change(key, find(key), &value);
-        std::string bytes;
-        detail::put_value(bytes, value);
-        access_.put(number_, k, std::move(bytes));
+        assign(access_.replace(number_, encoded(key)), value);
     }
 
     /// change(Value&), of the row or, where there is none, of Value{}.
     template <std::invocable<Value&> Change>
     void update(const Key& key, Change&& change)
     {
-        auto value = find(key).value_or(Value{});
+        if (!indexes_.empty()) {
+            auto value = find(key).value_or(Value{});
+            std::forward<Change>(change)(value);
+            return put(key, value);
+        }
+        auto& entry = access_.change(number_, encoded(key));
+        auto  value = entry.value ? detail::row_from<Value>(*entry.value) : Value{};
         std::forward<Change>(change)(value);
-        put(key, value);
+        assign(entry, value);
     }
 
     /// Erases a row; none is fine.
     void erase(const Key& key)
     {
         for (const auto& i : indexes_) i->change(key, find(key), nullptr);
-        access_.erase(number_, encoded(key));
+        access_.replace(number_, encoded(key)).value.reset();
     }
 
     /// All; those from a key on; those from a key to before another.
@@ -200,11 +203,18 @@ private:
     }
     static std::string encoded_long(const Key& key) { return encoded(key); }
 
+    static void assign(detail::table_access::entry& to, const Value& value)
+    {
+        auto& bytes = to.value ? *to.value : to.value.emplace();
+        bytes.clear();
+        detail::put_row(bytes, value);
+    }
+
     row_range<Key, Value> range(key_range rows) const
     {
         return {access_.scan(number_, std::move(rows)), [](bytes_view key, bytes_view value) {
                     return row<Key, Value>{detail::key_from<Key>(key),
-                                           detail::value_from<Value>(value)};
+                                           detail::row_from<Value>(value)};
                 }};
     }
 
@@ -235,7 +245,7 @@ public:
     /// `by` says what a row is found by; it depends on nothing else.
     table_index(Table& of, std::string name, std::function<By(const key_type&, const value_type&)> by)
         : table_{of}, number_{of.access_.add({std::move(name),
-                                              detail::columns_of<std::pair<By, key_type>>(),
+                                              detail::columns_of<std::pair<By, key_type>, true>(),
                                               {},
                                               true},
                                              {})}
@@ -272,8 +282,8 @@ private:
             const auto old = was ? entry(key, *was) : std::string{};
             const auto now = is ? entry(key, *is) : std::string{};
             if (old == now) return;
-            if (was) access.erase(number, old);
-            if (is) access.put(number, now, {});
+            if (was) access.replace(number, old).value.reset();
+            if (is) access.replace(number, now).value.emplace();
         }
         std::string entry(const key_type& key, const value_type& value) const
         {

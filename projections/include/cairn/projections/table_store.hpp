@@ -168,4 +168,14 @@ std::shared_ptr<table_store> memory_tables();
 /// writing. A table's key has at most 500 bytes, encoded.
 std::shared_ptr<table_store> lmdb_tables(std::string directory);
 
+/// Tables in a file of SQLite, for whoever wants to ask them by SQL. Of table `spent` of projection
+/// `sales` there is a view `sales_spent` with a column for each field of its keys and values, named
+/// as the table names them; it is of the active version, and rebuilding changes it in one step.
+/// (row_key and row_value are what Cairn reads.) Whoever else writes to the file is waited for.
+std::shared_ptr<table_store> sqlite_tables(std::string file);
+
+/// The same in a schema of PostgreSQL; `connection` is as libpq takes it: "host=db dbname=shop".
+/// While the server is away a projection waits, and goes on by itself.
+std::shared_ptr<table_store> postgres_tables(std::string connection);
+
 }  // namespace cairn

@@ -86,8 +86,15 @@ constexpr void for_each_column(T& row, F&& f)
         f(row);
 }
 
+/// A column of type bytes.
 template <class T>
-constexpr column column_of(std::string name)
+inline constexpr bool is_opaque = !column_number<T> && !log_number<T> && !is_time<T> &&
+                                  !std::is_same_v<T, std::string>;
+template <class T>
+inline constexpr bool is_opaque<std::optional<T>> = is_opaque<T> || is_a<T, std::optional>;
+
+template <class T>
+column column_of(std::string name)
 {
     column c{std::move(name), column_type::bytes};
     if constexpr (std::is_same_v<T, bool>)
@@ -113,18 +120,23 @@ constexpr column column_of(std::string name)
     return c;
 }
 
-template <class T>
+/// Of a value: its fields. Of a key: the fields of its fields too, for these are ordered.
+template <class T, bool all_the_way = false>
 std::vector<column> columns_of()
 {
     std::vector<column> all;
     const auto          add = [&]<class Field>(const Field*) {
-        all.push_back(column_of<Field>({}));
+        if constexpr (all_the_way && (tuple_row<Field> || struct_row<Field>) &&
+                      !log_number<Field> && !std::is_same_v<Field, T>)
+            for (auto& c : columns_of<Field, true>()) all.push_back(std::move(c));
+        else
+            all.push_back(column_of<Field>({}));
     };
     if constexpr (tuple_row<T>)
         []<std::size_t... I>(auto& with, std::index_sequence<I...>) {
             (with(static_cast<const std::tuple_element_t<I, T>*>(nullptr)), ...);
         }(add, std::make_index_sequence<std::tuple_size_v<T>>{});
-    else if constexpr (struct_row<T>)
+    else if constexpr (struct_row<T> && !log_number<T>)
         []<std::size_t... I>(auto& with, std::index_sequence<I...>) {
             (with(static_cast<const boost::pfr::tuple_element_t<I, T>*>(nullptr)), ...);
         }(add, std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
@@ -330,6 +342,46 @@ void take_value(row_bytes& in, T& value)
         }
     } else
         for_each_column(value, [&](auto& field) { take_value(in, field); });
+}
+
+// A row is its columns one after the other, those of type bytes behind their length: so that they
+// can be told apart by who knows only the shape.
+
+template <class T>
+void put_row(std::string& out, const T& value)
+{
+    const auto put = [&]<class Field>(const Field& field) {
+        if constexpr (is_opaque<Field>) {
+            std::string bytes;
+            put_value(bytes, field);
+            put_size(out, bytes.size());
+            out.append(bytes);
+        } else
+            put_value(out, field);
+    };
+    if constexpr (log_number<T>)
+        put(value);
+    else
+        for_each_column(value, put);
+}
+
+template <class T>
+T row_from(bytes_view bytes)
+{
+    T          value{};
+    row_bytes  in{bytes};
+    const auto take = [&]<class Field>(Field& field) {
+        if constexpr (is_opaque<Field>) {
+            row_bytes part{in.take(in.take_size())};
+            take_value(part, field);
+        } else
+            take_value(in, field);
+    };
+    if constexpr (log_number<T>)
+        take(value);
+    else
+        for_each_column(value, take);
+    return value;
 }
 
 template <class T>

@@ -9,6 +9,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,13 +39,23 @@ decltype(auto) as_key_field(const T& field)
 std::optional<std::string> after_prefix(std::string prefix);
 
 /// Invariants
-///   - What was put or erased is found so, until it is taken or dropped.
+///   - What was put or erased is found so, until it is dropped.
+///   - What was read is remembered from commit to commit, as long as nobody else writes: a batch
+///     does not look up again what the one before it looked up.
 ///
 /// Threads   One at a time.
-/// Errors    not_writing, key_too_long, and the store's.
+/// Errors    not_reading, not_writing, key_too_long, and the store's.
 class table_access
 {
 public:
+    /// A row in memory.
+    struct entry
+    {
+        std::string                key;
+        std::optional<std::string> value;  ///< none: there is no such row
+        bool                       changed = false;
+    };
+
     /// Makes a table; returns its number. Column names may be fewer than columns.
     std::size_t add(table_shape shape, std::vector<std::string> columns);
 
@@ -53,8 +64,8 @@ public:
     /// From now on this is read; null: nothing is.
     void read(table_reader* from) noexcept
     {
-        reader_   = from;
-        writing_  = false;
+        reader_  = from;
+        writing_ = false;
     }
     /// And changes are kept.
     void write(table_reader* from) noexcept
@@ -65,37 +76,50 @@ public:
 
     /// Good until the next call.
     std::optional<bytes_view>   find(std::size_t table, bytes_view key);
-    void                        put(std::size_t table, bytes_view key, std::string value);
-    void                        erase(std::size_t table, bytes_view key);
     std::unique_ptr<row_cursor> scan(std::size_t table, key_range rows);
     std::uint64_t               count(std::size_t table);
+
+    /// The row as it is; what `value` is made then it is from now on. Good until committed() or
+    /// forget().
+    entry& change(std::size_t table, bytes_view key);
+    /// The same where nobody asks what it was.
+    entry& replace(std::size_t table, bytes_view key);
 
     /// What has changed, sorted. Good until the next change.
     std::vector<row_change> changes() const;
     std::size_t             change_bytes() const noexcept { return bytes_; }
-    void                    drop_changes() noexcept;
+
+    /// The changes are in the store now.
+    void committed() noexcept;
+    /// They are not, and somebody else may have written.
+    void forget() noexcept;
 
 private:
     struct hash
     {
-        using is_transparent = void;
         std::size_t operator()(std::string_view s) const noexcept
         {
             return std::hash<std::string_view>{}(s);
         }
     };
-    using changed_rows = boost::unordered_flat_map<std::string, std::optional<std::string>, hash,
-                                                   std::equal_to<>>;
+    struct rows_in_memory
+    {
+        std::deque<entry>                                              entries;
+        boost::unordered_flat_map<std::string_view, entry*, hash>      by_key;
+        std::vector<entry*>                                            changed;
+    };
 
     table_reader& reading() const;
-    changed_rows& writing(std::size_t table, bytes_view key);
+    void          check_change(std::size_t table, bytes_view key) const;
+    entry&        known(std::size_t table, bytes_view key, bool read);
 
-    std::vector<table_shape>  shapes_;
-    std::vector<changed_rows> changed_;
-    std::string               found_;
-    table_reader*             reader_  = nullptr;
-    bool                      writing_ = false;
-    std::size_t               bytes_   = 0;
+    std::vector<table_shape>    shapes_;
+    std::vector<rows_in_memory> rows_;
+    std::string                 found_;
+    table_reader*               reader_   = nullptr;
+    bool                        writing_  = false;
+    std::size_t                 bytes_    = 0;  // changed
+    std::size_t                 in_memory_ = 0;  // bytes, of all entries
 };
 
 table_access& access_of(projection_base& of) noexcept;
