@@ -90,6 +90,11 @@ std::size_t event_dispatch::dispatch(const record_view& r, void* to)
     return handled;
 }
 
+bool event_dispatch::knows(const record_view& r) const
+{
+    return impl_->reader.knows(event_type_of(r));
+}
+
 std::size_t event_dispatch::finish(void* to)
 {
     const auto kept = std::exchange(impl_->waiting, nullptr);

@@ -65,6 +65,9 @@ public:
         each_of(change(std::move(alone->event)), each);
     }
 
+    /// It is one of the known types, or an upcaster makes something of it.
+    bool knows(const event_type& type) const { return schema_of(type).has_value(); }
+
     /// Opens what `each` was given.
     capnp::MessageReader& open(bytes_view event) { return message_.open(event); }
 

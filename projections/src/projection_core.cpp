@@ -2,6 +2,7 @@
 #include "projection_run.hpp"
 
 #include <algorithm>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -51,6 +52,30 @@ bool passes(const std::exception_ptr& e)
     }
 }
 
+/// The projection's own, then those of what is parked.
+std::vector<table_shape> shapes_of(const projection_type& type)
+{
+    const auto          one = type.create();
+    const parked_events parked{*one};
+    return access_of(*one).shapes();
+}
+
+/// The digest of each table of the projection's own.
+std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const table_shape> shapes)
+{
+    std::map<std::string, std::uint64_t> all;
+    for (std::size_t t = 0; t < shapes.size(); ++t) {
+        if (shapes[t].name.starts_with("cairn_")) continue;
+        std::uint64_t h   = 0;
+        auto          row = from.scan(t, {});
+        while (row->next())
+            for (const auto part : {row->key(), row->value()})
+                h = (h ^ hash_of_key(part) ^ part.size()) * 0x9E3779B97F4A7C15u;
+        all[shapes[t].name] = h;
+    }
+    return all;
+}
+
 /// A version and the thread that feeds it.
 struct fed_version
 {
@@ -74,7 +99,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     impl(event_store e, std::string n, std::shared_ptr<table_store> t, projection_type ty,
          projection_options o)
         : events{std::move(e)}, name{std::move(n)}, store{std::move(t)}, type{std::move(ty)},
-          options{std::move(o)}, shapes{access_of(*type.create()).shapes()}
+          options{std::move(o)}, shapes{shapes_of(type)}
     {
         check_name();
         const auto  all    = store->versions(name);
@@ -447,6 +472,73 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         store->drop(name, number);
     }
 
+    std::shared_ptr<fed_version> answering_one() const
+    {
+        const std::lock_guard lock{mutex};
+        if (!answering)
+            throw error{errc::not_ready, "projection " + name + " is being built: wait for that"};
+        return answering;
+    }
+
+    std::vector<parked_event> parked(std::size_t at_most, const std::optional<parked_event>& after)
+    {
+        const auto          from   = answering_one();
+        const auto          reader = from->run->tables()->read();
+        const auto          one    = type.create();
+        const parked_events of{*one};
+        access_of(*one).read(reader.get());
+        return of.list(at_most, after);
+    }
+
+    /// What was failed may go on.
+    void go_on(const std::shared_ptr<fed_version>& v)
+    {
+        const std::lock_guard one{life};
+        {
+            const std::lock_guard lock{mutex};
+            if (!v->failure) return;
+            v->failure = nullptr;
+        }
+        if (!running) return;
+        end_thread(v);
+        begin_thread(v);
+    }
+
+    void skip(position which)
+    {
+        const auto v = answering_one();
+        v->run->skip(which);
+        go_on(v);
+    }
+
+    verification verify()
+    {
+        const auto   v    = answering_one();
+        const auto   held = v->run->hold();
+        verification result;
+        result.upto       = v->run->upto();
+        const auto memory = memory_tables();
+        // It leaves out what the other has left out: parked events, and no more.
+        auto o    = options;
+        o.on_step = {};
+        projection_run again{events,   name, 1, memory->open(name, 1, type.code_version, shapes),
+                             type, o};
+        again.catch_up_to(result.upto);
+        const auto stored  = digests(*v->run->tables()->read(), shapes);
+        const auto rebuilt = digests(*again.tables()->read(), shapes);
+        const auto whole   = [](const auto& all) {
+            std::uint64_t h = 0;
+            for (const auto& [table, digest] : all) h = h * 31 + digest;
+            return h;
+        };
+        result.stored  = whole(stored);
+        result.rebuilt = whole(rebuilt);
+        for (const auto& [table, digest] : stored)
+            if (rebuilt.at(table) != digest) result.different.push_back(table);
+        result.ok = result.different.empty();
+        return result;
+    }
+
     // ---- What a view asks. ------------------------------------------------------------------------
 
     bound_projection read() override
@@ -514,6 +606,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.lag_events     = lag.left;
             s.lag_time       = lag.time;
             s.events         = count.handled;
+            s.parked         = count_parked(on->run->tables()->read());
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
             if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
@@ -526,6 +619,14 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.rebuild->error = words_of(next->failure);
         }
         return s;
+    }
+
+    std::uint64_t count_parked(std::unique_ptr<table_reader> reader) const
+    {
+        const auto          one = type.create();
+        const parked_events of{*one};
+        access_of(*one).read(reader.get());
+        return of.count();
     }
 
     double rate_of(std::uint64_t read) const
@@ -601,6 +702,28 @@ void projection_core::swap_to(int version)
 void projection_core::drop(int version)
 {
     impl_->drop(version);
+}
+
+std::vector<parked_event> projection_core::parked(std::size_t                        at_most,
+                                                  const std::optional<parked_event>& after)
+{
+    return impl_->parked(at_most, after);
+}
+std::size_t projection_core::retry_parked()
+{
+    return impl_->answering_one()->run->retry_parked();
+}
+void projection_core::skip_parked(const topic_partition& in, offset at)
+{
+    impl_->answering_one()->run->skip_parked(in, at);
+}
+void projection_core::skip(position which)
+{
+    impl_->skip(which);
+}
+verification projection_core::verify()
+{
+    return impl_->verify();
 }
 
 std::shared_ptr<projection_source> projection_core::source() const noexcept

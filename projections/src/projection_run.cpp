@@ -9,20 +9,16 @@ namespace cairn::detail {
 
 namespace {
 
+timestamp time_now()
+{
+    using namespace std::chrono;
+    return timestamp{duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count()};
+}
+
 constexpr position no_position{std::numeric_limits<std::int64_t>::max()};
 
 /// So many records of no interest are read again at the most after a restart.
 constexpr std::uint64_t uncommitted_max = 100'000;
-
-/// A handler threw; the batch is gone.
-struct handler_threw
-{
-    topic_partition    in;
-    offset             at;
-    position           where;
-    std::string        type;
-    std::exception_ptr cause;
-};
 
 std::string what_of(const std::exception_ptr& e)
 {
@@ -51,7 +47,7 @@ projection_run::projection_run(event_store events, std::string name, int number,
                                const projection_type& type, const projection_options& options)
     : events_{std::move(events)}, name_{std::move(name)}, number_{number},
       tables_{std::move(tables)}, type_{type}, options_{options}, itself_{type.create()},
-      access_{access_of(*itself_)}, dispatch_{events_, type.handlers},
+      parked_{*itself_}, access_{access_of(*itself_)}, dispatch_{events_, type.handlers},
       at_{tables_->read()->checkpoint()}
 {
     if (at_.partitions.empty()) return;
@@ -142,7 +138,9 @@ void projection_run::advance(std::span<source> sources, projection_checkpoint to
     advanced_.notify_all();
 }
 
-void projection_run::handle(position end, position not_beyond, const std::atomic<bool>& stopping,
+void projection_run::handle(position end, position not_beyond,
+                            const std::optional<put_aside>& aside,
+                            const std::atomic<bool>& stopping,
                             const std::function<void()>& each_commit)
 {
     step(projection_step::reading);
@@ -153,14 +151,22 @@ void projection_run::handle(position end, position not_beyond, const std::atomic
     std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(later)> by_position{later};
     for (std::size_t i = 0; i < sources.size(); ++i) by_position.push(i);
 
-    void* const                           to = type_.as_itself(itself_.get());
+    void* const                           to    = type_.as_itself(itself_.get());
+    const bool                            parks = options_.on_failure == on_failure::park;
     std::unique_ptr<table_writer>         writer;
     std::chrono::steady_clock::time_point begun;
     std::size_t                           in_batch = 0;
+    append_request                        told;  // of what is parked
     const auto                            commit   = [&](position upto) {
         auto now = after(sources, upto);
         if (writer) {
             step(projection_step::committing);
+            if (!told.records.empty()) {
+                auto log = events_.log();
+                log.ensure_topic(told.records.front().topic);
+                log.append(told);
+                told.records.clear();
+            }
             writer->commit(access_.changes(), now);
             access_.committed();
             access_.read(nullptr);
@@ -203,7 +209,16 @@ void projection_run::handle(position end, position not_beyond, const std::atomic
                 begun  = std::chrono::steady_clock::now();
                 access_.write(writer.get());
             }
-            guarded(s.at, r, [&] { return dispatch_.dispatch(r, to); });
+            const bool left_out = aside && aside->where == r.position;
+            if (left_out && aside->parked) {
+                parked_.park(s.at, r, aside->why, 1, time_now());
+                told.records.push_back(parked_record(s.at, r, aside->why));
+            } else if (!left_out && parks && parked_.must_wait(s.at, r) && dispatch_.knows(r)) {
+                const std::string why = "waits behind an earlier event of its key";
+                parked_.park(s.at, r, why, 0, time_now());
+                told.records.push_back(parked_record(s.at, r, why));
+            } else if (!left_out)
+                guarded(s.at, r, [&] { return dispatch_.dispatch(r, to); });
             s.done = r.offset.next();
             upto   = r.position.next();
             ++in_batch;
@@ -238,13 +253,27 @@ void projection_run::catch_up(const std::atomic<bool>&     stopping,
 void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
                                    const std::function<void()>& each_commit)
 {
+    feed(events_.log().end_position(), stopping, each_commit);
+}
+
+void projection_run::catch_up_to(position end)
+{
+    const std::lock_guard   lock{feeding_};
+    const std::atomic<bool> go{false};
+    feed(end, go, {});
+}
+
+void projection_run::feed(position end, const std::atomic<bool>& stopping,
+                          const std::function<void()>& each_commit)
+{
     claim();
-    const auto end = events_.log().end_position();
-    const auto run = [&](position not_beyond) {
+    std::optional<put_aside> aside;
+    const auto               run = [&](position not_beyond) -> std::optional<handler_threw> {
         try {
-            handle(end, not_beyond, stopping, each_commit);
-        } catch (const handler_threw&) {
-            throw;
+            handle(end, not_beyond, aside, stopping, each_commit);
+            return std::nullopt;
+        } catch (handler_threw& threw) {
+            return std::move(threw);
         } catch (const error& e) {
             // A commit may have happened, or not: the store knows.
             if (e.code() != errc::fenced_generation) claimed_ = false;
@@ -254,26 +283,140 @@ void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
             throw;
         }
     };
-    try {
-        run(no_position);
-        return;
-    } catch (const handler_threw& threw) {
-        // What came before it counts.
-        std::optional<handler_threw> again;
-        try {
-            run(threw.where);
-        } catch (const handler_threw& earlier) {
-            again = earlier;  // a handler that does not do the same each time
-        }
-        const auto& at = again ? *again : threw;
-        throw projection_failed{
-            "projection " + name_ + " version " + std::to_string(number_) + " stands before " +
-                at.in.topic + "-" + std::to_string(at.in.partition) + " offset " +
-                std::to_string(at.at.value) + " (position " + std::to_string(at.where.value) +
-                ", " + (at.type.empty() ? "no type" : at.type) + "): " + what_of(at.cause) +
-                "; mend on() and start it again",
-            at.in, at.at, at.where, at.cause};
+    while (auto threw = run(no_position)) {
+        // What comes before it counts. (A handler that does not do the same each time may throw
+        // earlier now.)
+        while (auto earlier = run(threw->where)) threw = std::move(earlier);
+        if (options_.on_failure == on_failure::stop) throw failed_at(*threw);
+        aside = put_aside{threw->where, true, what_of(threw->cause)};
     }
+}
+
+projection_failed projection_run::failed_at(const handler_threw& threw) const
+{
+    return {"projection " + name_ + " version " + std::to_string(number_) + " stands before " +
+                threw.in.topic + "-" + std::to_string(threw.in.partition) + " offset " +
+                std::to_string(threw.at.value) + " (position " +
+                std::to_string(threw.where.value) + ", " +
+                (threw.type.empty() ? "no type" : threw.type) + "): " + what_of(threw.cause) +
+                "; mend on() and start it again, or skip() it",
+            threw.in, threw.at, threw.where, threw.cause};
+}
+
+void projection_run::skip(position which)
+{
+    const std::lock_guard   lock{feeding_};
+    const std::atomic<bool> go{false};
+    claim();
+    bool stands = false;
+    try {
+        handle(which.next(), no_position, std::nullopt, go, {});
+    } catch (const handler_threw& threw) {
+        stands = threw.where == which;
+    }
+    if (!stands)
+        throw error{errc::invalid_argument, "projection " + name_ + " does not stand before position " +
+                                                std::to_string(which.value) +
+                                                ": skip what projection_failed names"};
+    handle(which.next(), no_position, put_aside{which, false, {}}, go, {});
+}
+
+void projection_run::change(const std::function<void()>& how)
+{
+    try {
+        auto writer = tables_->write();
+        access_.write(writer.get());
+        how();
+        writer->commit(access_.changes(), after({}, position{0}));
+        access_.committed();
+        access_.read(nullptr);
+    } catch (...) {
+        access_.forget();
+        access_.read(nullptr);
+        throw;
+    }
+}
+
+bool projection_run::retry_one(const topic_partition& in, offset at)
+{
+    std::string why;
+    try {
+        change([&] {
+            auto        records = events_.log().partition(in.topic, in.partition).read(at);
+            const auto* r       = records.next();
+            if (r == nullptr || r->offset != at)
+                throw error{errc::events_removed, "retention has removed it: skip it"};
+            void* const to = type_.as_itself(itself_.get());
+            dispatch_.dispatch(*r, to);
+            dispatch_.finish(to);
+            parked_.remove(in, at);
+        });
+        return true;
+    } catch (const error& e) {
+        if (e.code() == errc::fenced_generation || e.code() == errc::store_unavailable ||
+            e.code() == errc::disk_full || e.code() == errc::io_failed)
+            throw;
+        why = e.what();
+    } catch (...) {
+        why = what_of(std::current_exception());
+    }
+    change([&] { parked_.failed_again(in, at, why); });
+    return false;
+}
+
+std::size_t projection_run::retry_parked()
+{
+    const std::lock_guard lock{feeding_};
+    claim();
+    const auto ask = [&](auto&& question) {
+        const auto reader = tables_->read();
+        access_.read(reader.get());
+        auto answer = question();
+        access_.read(nullptr);
+        return answer;
+    };
+    std::size_t                         handled = 0;
+    std::optional<parked_events::first> at;
+    while ((at = ask([&] { return parked_.first_after(at); })))
+        for (std::optional<offset> next = at->at; next && retry_one(at->in, *next);) {
+            ++handled;
+            next = at->key ? ask([&] { return parked_.first_of(at->in, *at->key); }) : std::nullopt;
+        }
+    return handled;
+}
+
+void projection_run::skip_parked(const topic_partition& in, offset at)
+{
+    const std::lock_guard lock{feeding_};
+    claim();
+    change([&] {
+        if (!parked_.remove(in, at))
+            throw error{errc::invalid_argument,
+                        "projection " + name_ + " has nothing parked of " + in.topic + "-" +
+                            std::to_string(in.partition) + " offset " + std::to_string(at.value) +
+                            ": parked() lists what it has"};
+    });
+}
+
+append_record projection_run::parked_record(const topic_partition& in, const record_view& r,
+                                            const std::string& why) const
+{
+    record copy;
+    if (r.key) copy.key = std::string{*r.key};
+    if (r.value) copy.value = std::string{*r.value};
+    const auto add = [&](const char* name, std::string value) {
+        copy.headers.push_back({name, std::move(value)});
+    };
+    add("cairn_parked_topic", in.topic);
+    add("cairn_parked_partition", std::to_string(in.partition));
+    add("cairn_parked_offset", std::to_string(r.offset.value));
+    add("cairn_parked_why", why);
+    // By another name, so that nobody takes it for the event.
+    for (const auto& h : r.headers)
+        copy.headers.push_back(
+            {"parked_" + std::string{h.name},
+             h.value ? std::optional<std::string>{*h.value} : std::nullopt});
+    return {name_ + ".parked", std::move(copy)};
 }
 
 void projection_run::complete()

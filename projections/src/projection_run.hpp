@@ -3,6 +3,8 @@
 // One version of a projection's tables, fed from the log.
 #pragma once
 
+#include "parked_events.hpp"
+
 #include <cairn/projections/projection_runner.hpp>
 
 #include <atomic>
@@ -43,6 +45,16 @@ public:
     /// Commits that it can answer.
     void complete();
 
+    /// Handles up to the event at `which`, which is left out. Throws invalid_argument where it
+    /// does not stand before that.
+    void skip(position which);
+
+    std::size_t retry_parked();
+    void        skip_parked(const topic_partition& in, offset at);
+
+    /// As catch_up(), of what is before `end`.
+    void catch_up_to(position end);
+
     position upto() const;
     /// False at the deadline, or when interrupt() says that it does not go on.
     bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const;
@@ -64,7 +76,23 @@ public:
 
 private:
     struct source;
-    class batch;
+
+    /// A handler threw: the batch is gone.
+    struct handler_threw
+    {
+        topic_partition    in;
+        offset             at;
+        cairn::position    where;
+        std::string        type;
+        std::exception_ptr cause;
+    };
+    /// An event that is not handled: it is parked, or left out.
+    struct put_aside
+    {
+        position where;
+        bool     parked = true;
+        std::string why{};
+    };
 
     std::vector<topic_partition> partitions() const;
     std::vector<source>          open_sources();
@@ -73,9 +101,18 @@ private:
     {
         if (options_.on_step) options_.on_step(s);
     }
-    /// Up to `end` of the log; stops before `not_beyond`.
-    void handle(position end, position not_beyond, const std::atomic<bool>& stopping,
-                const std::function<void()>& each_commit);
+    /// Up to `end` of the log; stops before `not_beyond`. Throws handler_threw.
+    void handle(position end, position not_beyond, const std::optional<put_aside>& aside,
+                const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+    /// As handle(); what fails is done with, or told by projection_failed.
+    void feed(position end, const std::atomic<bool>& stopping,
+              const std::function<void()>& each_commit);
+    projection_failed failed_at(const handler_threw& threw) const;
+    bool              retry_one(const topic_partition& in, offset at);
+    append_record     parked_record(const topic_partition& in, const record_view& r,
+                                    const std::string& why) const;
+    /// Commits a change that is none of an event's.
+    void              change(const std::function<void()>& how);
     /// The checkpoint with what the sources have done.
     projection_checkpoint after(std::span<const source> sources, position upto) const;
     void advance(std::span<source> sources, projection_checkpoint to, position upto);
@@ -89,6 +126,7 @@ private:
 
     std::mutex                        feeding_;
     std::shared_ptr<projection_base>  itself_;
+    parked_events                     parked_;
     table_access&                     access_;
     event_dispatch                    dispatch_;
     bool                              claimed_ = false;

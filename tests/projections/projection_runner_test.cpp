@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <map>
 #include <thread>
 
 using namespace cairn;
@@ -267,4 +269,157 @@ TEST_CASE("a projection has a good name")
     const auto log = a_log();
     CHECK(complaint_of([&] { projection_runner<revenue>{log, "../x", memory_tables()}; })
               ->says("cannot be called '../x'"));
+}
+
+namespace {
+
+/// Throws at what a customer called "poison…" buys, until it is told not to.
+struct moody : projection<sales::Sold>
+{
+    table<std::string, std::string> bought{this, "bought"};
+    static inline bool              patient = false;
+
+    void on(sales::Sold::Reader e, const origin&)
+    {
+        bought.update(e.getCustomer(),
+                      [&](auto& list) { list += std::to_string(e.getCents()) + " "; });
+        if (!patient && e.getCents() == 13) throw std::runtime_error{"13 brings bad luck"};
+    }
+};
+
+std::string bought(const projection_runner<moody>& r, const std::string& customer)
+{
+    return r.view().read()->bought.find(customer).value_or("");
+}
+
+}  // namespace
+
+TEST_CASE("what throws is parked where that is asked, and later events of its key wait in order")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    moody::patient = false;
+    happen(log, sold("ada", 1), sold("bob", 1), sold("ada", 13), sold("bob", 2), sold("ada", 3),
+           sold("carl", 13), sold("ada", 4), sold("bob", 3));
+    projection_options o;
+    o.on_failure = on_failure::park;
+    {
+        projection_runner<moody> runner{log, "moody", s.store, o};
+        runner.run_until_idle();
+        CHECK(bought(runner, "ada") == "1 ");
+        CHECK(bought(runner, "bob") == "1 2 3 ");
+        CHECK(bought(runner, "carl").empty());
+        CHECK(runner.status().parked == 4);
+        CHECK(runner.status().state != projection_state::failed);
+    }
+    projection_runner<moody> runner{log, "moody", s.store, o};
+    const auto               parked = runner.parked();
+    REQUIRE(parked.size() == 4);
+    std::map<std::string, std::int64_t> tried;
+    for (const auto& p : parked) tried[p.key] += p.attempts;
+    CHECK(tried == std::map<std::string, std::int64_t>{{"ada", 1}, {"carl", 1}});
+    CHECK(runner.parked(1).size() == 1);
+    CHECK(runner.parked(10, parked[0]).size() == 3);
+    const auto poison = *std::find_if(parked.begin(), parked.end(), [](const parked_event& p) {
+        return p.key == "ada" && p.attempts == 1;
+    });
+    CHECK(poison.why == "13 brings bad luck");
+    CHECK(poison.type == "Sold");
+
+    // In vain, and counted.
+    CHECK(runner.retry_parked() == 0);
+    CHECK(runner.parked()[0].attempts + runner.parked()[1].attempts +
+              runner.parked()[2].attempts + runner.parked()[3].attempts == 4);
+    // Given up: what waits behind it goes on.
+    runner.skip_parked(poison.in, poison.at);
+    CHECK(complaint_of([&] { runner.skip_parked(poison.in, poison.at); })->says("nothing parked"));
+    CHECK(runner.retry_parked() == 2);
+    CHECK(bought(runner, "ada") == "1 3 4 ");
+    // Mended.
+    moody::patient = true;
+    CHECK(runner.retry_parked() == 1);
+    CHECK(bought(runner, "carl") == "13 ");
+    CHECK(runner.status().parked == 0);
+    happen(log, sold("ada", 5));
+    runner.run_until_idle();
+    CHECK(bought(runner, "ada") == "1 3 4 5 ");
+
+    int seen = 0;
+    for (const auto& r : log.partition("moody.parked", 0).read(offset{0})) {
+        ++seen;
+        CHECK(r.headers.find("cairn_parked_topic") == "sales");
+        CHECK(r.headers.find("parked_ce_type") == "Sold");
+        CHECK_FALSE(r.headers.find("ce_type"));
+    }
+    CHECK(seen == 4);
+}
+
+TEST_CASE("what is parked is told apart by key, and events without one wait for nobody")
+{
+    auto log       = a_log(1);
+    moody::patient = false;
+    const event<sales::Sold> thirteen{sold("none", 13)};
+    const auto               keyless = [&](const any_event& e) {
+        record r;
+        r.value = std::string{e.bytes()};
+        r.headers.push_back({std::string{header_names::type}, "Sold"});
+        log.append({.records = {{"sales", std::move(r)}}});
+    };
+    keyless(sold("none", 13));
+    keyless(sold("none", 1));
+    projection_options o;
+    o.on_failure = on_failure::park;
+    projection_runner<moody> runner{log, "moody", memory_tables(), o};
+    runner.run_until_idle();
+    CHECK(runner.status().parked == 1);
+    CHECK(bought(runner, "none") == "1 ");
+    moody::patient = true;
+    CHECK(runner.retry_parked() == 1);
+    CHECK(bought(runner, "none") == "1 13 ");
+}
+
+TEST_CASE("what a projection stands before can be skipped, and nothing else")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log(1);
+    moody::patient = false;
+    happen(log, sold("ada", 1), sold("ada", 13), sold("ada", 3));
+    projection_runner<moody> runner{log, "moody", s.store};
+    position                 at{-1};
+    try {
+        runner.run_until_idle();
+    } catch (const projection_failed& e) {
+        at = e.position();
+    }
+    REQUIRE(at.value >= 0);
+    CHECK(complaint_of([&] { runner.skip(at.next()); })->says("does not stand before"));
+    CHECK(complaint_of([&] { runner.skip(position{at.value - 1}); })->says("does not stand"));
+    runner.skip(at);
+    runner.run_until_idle();
+    CHECK(bought(runner, "ada") == "1 3 ");
+}
+
+TEST_CASE("tables are verified against what the log says, and one row that differs is found")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    for (int i = 0; i < 40; ++i) happen(log, sold("customer " + std::to_string(i % 5), i));
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    runner.run_until_idle();
+    auto v = runner.verify();
+    CHECK(v.ok);
+    CHECK(v.stored == v.rebuilt);
+    CHECK(v.upto == log.end_position());
+    // Somebody meddles.
+    struct meddler : revenue
+    {
+        void on(sales::Sold::Reader, const origin&) { by_country.put("UK", 0); }
+        void on(sales::Returned::Reader, const origin&) {}
+    };
+    happen(log, sold("ada", 1));
+    projection_runner<meddler> other{log, "revenue", s.store};
+    other.run_until_idle();
+    v = projection_runner<revenue>{log, "revenue", s.store}.verify();
+    CHECK_FALSE(v.ok);
+    CHECK(v.different == std::vector<std::string>{"by_country", "by_customer", "counted"});
 }

@@ -25,6 +25,12 @@ enum class projection_step {
     swapping,    ///< a new version answers from then on
 };
 
+/// What becomes of an event that a handler throws at.
+enum class on_failure {
+    stop,  ///< the projection stands before it, until the code is mended or it is skipped
+    park,  ///< it is put aside, and what comes later of its key waits behind it
+};
+
 struct projection_options
 {
     /// Whose events: these topics; none: all that are not internal.
@@ -36,6 +42,10 @@ struct projection_options
     std::size_t               commit_bytes_max  = 16u << 20;
     std::chrono::milliseconds commit_time_max{1'000};
 
+    /// Of events that throw. What is parked is written to the topic <projection>.parked as well, for
+    /// whoever watches: at least once, with where it is from in its headers.
+    cairn::on_failure on_failure = cairn::on_failure::stop;
+
     /// Versions that another has taken the place of are kept, so that one can swap back; false:
     /// they are dropped.
     bool keep_old_versions = true;
@@ -45,6 +55,16 @@ struct projection_options
 
     /// For tests: what it throws is a crash there.
     std::function<void(projection_step)> on_step{};
+};
+
+/// Whether tables are what the log says.
+struct verification
+{
+    bool          ok = false;
+    position      upto{0};      ///< compared as of this position
+    std::uint64_t stored = 0;   ///< a digest of the rows
+    std::uint64_t rebuilt = 0;  ///< of those that were built again
+    std::vector<std::string> different{};  ///< the tables that differ
 };
 
 namespace detail {
@@ -64,6 +84,11 @@ public:
     void cancel_rebuild();
     void swap_to(int number);
     void drop(int number);
+    std::vector<parked_event> parked(std::size_t at_most, const std::optional<parked_event>& after);
+    std::size_t retry_parked();
+    void        skip_parked(const topic_partition& in, offset at);
+    void        skip(position which);
+    verification verify();
 
     std::shared_ptr<projection_source> source() const noexcept;
 
@@ -130,6 +155,29 @@ public:
     void swap_to(int number) { core_.swap_to(number); }
     /// Deletes a version that is not active.
     void drop(int number) { core_.drop(number); }
+
+    // ---- What could not be handled. ----------------------------------------------------------
+
+    /// Those that are parked, by partition and offset: at most so many, from behind one.
+    std::vector<parked_event> parked(std::size_t                        at_most = 100,
+                                     const std::optional<parked_event>& after   = {})
+    {
+        return core_.parked(at_most, after);
+    }
+    /// Tries the parked events again, those of a key in their order, up to the first that fails
+    /// again. Returns how many were handled.
+    std::size_t retry_parked() { return core_.retry_parked(); }
+    /// Gives a parked event up: it will never count. Those that wait behind it can be retried.
+    /// Throws invalid_argument where it is not parked.
+    void skip_parked(const topic_partition& in, offset at) { core_.skip_parked(in, at); }
+
+    /// Gives the event up that the projection stands before, as projection_failed says: it will
+    /// not count in this version. Throws invalid_argument where it does not stand there.
+    void skip(position which) { core_.skip(which); }
+
+    /// Builds the tables again in memory, up to where the active version is, and compares. That
+    /// waits meanwhile.
+    verification verify() { return core_.verify(); }
 
     cairn::view<P> view() const { return cairn::view<P>{core_.source()}; }
     projection_status status() const { return core_.source()->status(); }

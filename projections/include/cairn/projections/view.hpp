@@ -24,6 +24,18 @@ enum class projection_state {
 };
 std::string_view name(projection_state s) noexcept;
 
+/// An event that a projection could not handle, or that waits behind one of its key.
+struct parked_event
+{
+    topic_partition  in;
+    offset           at;
+    position         where;
+    std::string      key, type;
+    std::string      why;           ///< what was thrown, or what it waits for
+    std::int64_t     attempts = 0;  ///< 0: it was not tried, for it waits
+    timestamp        since;
+};
+
 /// A rebuild that goes on.
 struct rebuild_progress
 {
@@ -49,6 +61,7 @@ struct projection_status
     std::uint64_t    commits    = 0;
     double           events_per_s = 0;              ///< read, in the last seconds
     std::string      error{};                       ///< what failed, and where
+    std::uint64_t    parked = 0;                    ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
     std::vector<stored_version>     versions{};     ///< all that the store holds
 };

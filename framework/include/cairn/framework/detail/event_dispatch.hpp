@@ -38,6 +38,9 @@ public:
     /// upcaster makes several of it. Returns how often.
     std::size_t dispatch(const record_view& r, void* to);
 
+    /// Something handles it, or what an upcaster makes of it.
+    bool knows(const record_view& r) const;
+
     /// At the end of what there is: what waited for the event that it would be merged with.
     std::size_t finish(void* to);
 
