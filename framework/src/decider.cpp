@@ -74,7 +74,7 @@ append_result decider_core::impl::record(const any_decision& decided, const stre
             together = 1;
             next = next.next();
         }
-        auto result = log.try_append(request);
+        auto result = core.try_append(request);
         if (result || was_read || result.error().code != errc::wrong_expected_version ||
             result.error().stream != stream)
             return result;

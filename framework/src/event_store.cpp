@@ -40,6 +40,30 @@ void event_store_core::add_types(std::span<const capnp::StructSchema> types)
     codecs_.merge(made);
 }
 
+std::shared_ptr<void> event_store_core::listen(std::function<void(position)> then)
+{
+    auto* const one = new listener{std::move(then)};
+    auto        end = std::shared_ptr<void>{one, [this](void* it) {
+                                         auto* const over = static_cast<listener*>(it);
+                                         {
+                                             const std::unique_lock lock{listeners_mutex_};
+                                             std::erase(listeners_, over);
+                                             listeners_count_ = static_cast<int>(listeners_.size());
+                                         }
+                                         delete over;
+                                     }};
+    const std::unique_lock lock{listeners_mutex_};
+    listeners_.push_back(one);
+    listeners_count_ = static_cast<int>(listeners_.size());
+    return end;
+}
+
+void event_store_core::tell(position last)
+{
+    const std::shared_lock lock{listeners_mutex_};
+    for (const auto* one : listeners_) one->then(last);
+}
+
 std::vector<std::string>
 event_store_core::query_types(std::span<const capnp::StructSchema> of) const
 {
@@ -64,6 +88,16 @@ event_store::event_store(commit_log log, event_store_options o)
 }
 
 const commit_log& event_store::log() const noexcept { return core_->log; }
+
+std::shared_ptr<void> event_store::on_recorded(std::function<void(position)> then) const
+{
+    struct kept
+    {
+        std::shared_ptr<detail::event_store_core> core;
+        std::shared_ptr<void>                     listener;  // goes first
+    };
+    return std::make_shared<kept>(kept{core_, core_->listen(std::move(then))});
+}
 
 void event_store::forget(const std::string& subject) const
 {

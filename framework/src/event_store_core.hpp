@@ -9,11 +9,14 @@
 #include <cairn/framework/event_store.hpp>
 #include <cairn/framework/schema.hpp>
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <shared_mutex>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 namespace cairn::detail {
 
@@ -45,6 +48,15 @@ public:
             .record_of(e, stream, at, context, options.source, keys(), of_decision);
     }
 
+    /// As the log's, and tells who listens.
+    append_result try_append(const append_request& request)
+    {
+        auto result = log.try_append(request);
+        if (result && listeners_count_.load() > 0) tell(result->last());
+        return result;
+    }
+    std::shared_ptr<void> listen(std::function<void(position)> then);
+
     /// Whether events of this type are read as others.
     bool is_old(std::uint64_t type_id) const noexcept
     {
@@ -58,7 +70,18 @@ public:
     std::vector<std::string> query_types(std::span<const capnp::StructSchema> of) const;
 
 private:
+    void tell(position last);
+
+    struct listener
+    {
+        std::function<void(position)> then;
+    };
+
     schema_registry schemas_;
+
+    std::shared_mutex      listeners_mutex_;
+    std::vector<listener*> listeners_;
+    std::atomic<int>       listeners_count_{0};
 
     std::shared_mutex                                               mutex_;
     std::unordered_map<std::uint64_t, std::unique_ptr<event_codec>> codecs_;

@@ -116,7 +116,7 @@ process_records::answer process_records::record(const process_changes&          
         progress_.add_to(request, checkpoint_at(next));
 
         before_append();
-        const auto result = log_.try_append(request);
+        const auto result = store_.try_append(request);
         if (result && !result->repeated) {
             keep(what, next, result->first + timers_from);
             return answer::recorded;
@@ -211,7 +211,7 @@ void process_records::skip(const skipped& what, position next)
         request.records.push_back(record_of(*what.timer, {}));
     }
     progress_.add_to(request, checkpoint_at(next));
-    const auto result = log_.try_append(request);
+    const auto result = store_.try_append(request);
     if (!result) {
         check();
         throw append_refused{result.error()};

@@ -236,7 +236,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                     bytes += e.bytes().size();
                     next = next.next();
                 }
-                const auto result = log.try_append(request);
+                const auto result = core.try_append(request);
                 if (result) {
                     if (result->repeated) {
                         body->forget();

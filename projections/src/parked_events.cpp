@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parked_events.hpp"
 
+#include "stored_tables.hpp"
+
 namespace cairn::detail {
 
 namespace {
@@ -8,13 +10,6 @@ namespace {
 const std::tuple<std::string, std::int32_t, std::uint64_t> of_all{"", -1, 0};
 
 }  // namespace
-
-std::uint64_t hash_of_key(bytes_view key) noexcept
-{
-    std::uint64_t h = 14695981039346656037ull;  // FNV-1a
-    for (const char c : key) h = (h ^ static_cast<std::uint8_t>(c)) * 1099511628211ull;
-    return h;
-}
 
 parked_events::parked_events(projection_base& of)
     : events_{&of, "cairn_parked"}, by_key_{&of, "cairn_parked_keys"},
@@ -30,7 +25,7 @@ std::uint64_t parked_events::count() const
 bool parked_events::must_wait(const topic_partition& in, const record_view& r) const
 {
     if (!r.key || counts_.find(of_all).value_or(0) == 0) return false;
-    return counts_.contains({in.topic, in.partition, hash_of_key(*r.key)});
+    return counts_.contains({in.topic, in.partition, hash_of(*r.key)});
 }
 
 void parked_events::add(const key_name& key, std::int64_t n)
@@ -52,7 +47,7 @@ void parked_events::park(const topic_partition& in, const record_view& r, const 
                  why.substr(0, why_bytes_max), r.position, attempts, now, r.key.has_value()});
     add(of_all, 1);
     if (!r.key) return;
-    const auto key = hash_of_key(*r.key);
+    const auto key = hash_of(*r.key);
     by_key_.put({in.topic, in.partition, key, r.offset.value}, {});
     add({in.topic, in.partition, key}, 1);
 }
@@ -73,7 +68,7 @@ bool parked_events::remove(const topic_partition& in, offset at)
     events_.erase(which);
     add(of_all, -1);
     if (!was->keyed) return true;
-    const auto key = hash_of_key(was->key);
+    const auto key = hash_of(was->key);
     by_key_.erase({in.topic, in.partition, key, at.value});
     add({in.topic, in.partition, key}, -1);
     return true;

@@ -83,7 +83,4 @@ private:
     table<key_name, std::int64_t>   counts_;
 };
 
-/// Of a record's key; the same on every machine.
-std::uint64_t hash_of_key(bytes_view key) noexcept;
-
 }  // namespace cairn::detail

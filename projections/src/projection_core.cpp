@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "projection_run.hpp"
+#include "stored_tables.hpp"
+
+#include <cairn/projections/live.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <thread>
 #include <utility>
@@ -58,22 +62,6 @@ std::vector<table_shape> shapes_of(const projection_type& type)
     const auto          one = type.create();
     const parked_events parked{*one};
     return access_of(*one).shapes();
-}
-
-/// The digest of each table of the projection's own.
-std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const table_shape> shapes)
-{
-    std::map<std::string, std::uint64_t> all;
-    for (std::size_t t = 0; t < shapes.size(); ++t) {
-        if (shapes[t].name.starts_with("cairn_")) continue;
-        std::uint64_t h   = 0;
-        auto          row = from.scan(t, {});
-        while (row->next())
-            for (const auto part : {row->key(), row->value()})
-                h = (h ^ hash_of_key(part) ^ part.size()) * 0x9E3779B97F4A7C15u;
-        all[shapes[t].name] = h;
-    }
-    return all;
 }
 
 /// A version and the thread that feeds it.
@@ -369,11 +357,18 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         return all;
     }
 
-    void start()
+    void start_with(bool thread)
     {
         const std::lock_guard one{life};
         running = true;
         for (const auto& v : fed()) {
+            if (!thread && !is_building(*v)) {
+                v->stopping = false;
+                v->run->interrupt(false);
+                catch_up(*v, v->stopping);
+                v->following = true;
+                continue;
+            }
             bool failed = false;
             {
                 const std::lock_guard lock{mutex};
@@ -384,8 +379,43 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
     }
 
+    /// Whoever records something counts it, and what others have recorded meanwhile, before the
+    /// call returns. As with a flush, one does it for all.
+    void start_inline()
+    {
+        start_with(false);
+        const std::lock_guard one{life};
+        if (inlined) return;
+        is_inline = true;
+        inlined   = events.on_recorded([this](position last) {
+            std::shared_ptr<fed_version> v;
+            {
+                const std::lock_guard lock{mutex};
+                v = answering;
+                if (!v || v->failure || v->run->upto() > last) return;
+            }
+            try {
+                const auto held = v->run->hold();
+                if (v->run->upto() > last) return;
+                v->run->catch_up_held(v->stopping, {});
+            } catch (...) {
+                const std::lock_guard lock{mutex};
+                v->failure = std::current_exception();
+            }
+        });
+    }
+
+    void start() { start_with(true); }
+
     void stop() noexcept
     {
+        {
+            // Outside of `life`: it waits for calls that go on.
+            std::shared_ptr<void> over;
+            const std::lock_guard one{life};
+            over.swap(inlined);
+            is_inline = false;
+        }
         const std::lock_guard one{life};
         running = false;
         for (const auto& v : fed()) end_thread(v);
@@ -609,7 +639,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.parked         = count_parked(on->run->tables()->read());
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
-            if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
+            if (s.state != projection_state::failed && on->following && !on->stopping && is_inline)
+                s.state = projection_state::following;
+            else if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
                 s.state = on->following ? projection_state::following
                                         : projection_state::catching_up;
         }
@@ -650,6 +682,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     std::mutex life;             // one of run_until_idle(), start(), stop(), … at a time
     bool       running = false;  // protected by it
+    std::shared_ptr<void> inlined;  // likewise
+    std::atomic<bool>     is_inline{false};
     int        newest  = 0;      // likewise
 
     mutable std::mutex                        mutex;  // what follows
@@ -683,6 +717,10 @@ void projection_core::start()
 {
     impl_->start();
 }
+void projection_core::start_inline()
+{
+    impl_->start_inline();
+}
 void projection_core::stop() noexcept
 {
     impl_->stop();
@@ -702,6 +740,38 @@ void projection_core::swap_to(int version)
 void projection_core::drop(int version)
 {
     impl_->drop(version);
+}
+
+bound_projection fold(const event_store& events, const projection_type& type, const fold_options& o)
+{
+    const auto       shapes = shapes_of(type);
+    const auto       tables = memory_tables()->open("live", 1, type.code_version, shapes);
+    const auto       end    = o.upto ? o.upto->next() : events.log().end_position();
+    bound_projection b{tables, nullptr, type.create(), end};
+    if (o.stream) {
+        // A stream is short: it is folded as it is read.
+        const auto     one = type.create();
+        auto&          access = access_of(*one);
+        event_dispatch dispatch{events, type.handlers};
+        auto           writer = tables->write();
+        access.write(writer.get());
+        for (const auto& r : events.log().read_stream(*o.stream)) {
+            if (r.position >= end) break;
+            dispatch.dispatch(r, type.as_itself(one.get()));
+        }
+        dispatch.finish(type.as_itself(one.get()));
+        writer->commit(access.changes(), writer->checkpoint());
+    } else {
+        projection_options options;
+        options.topics            = o.topics;
+        options.commit_events_max = std::numeric_limits<std::size_t>::max();
+        options.commit_bytes_max  = options.commit_events_max;
+        options.commit_time_max   = std::chrono::hours{24 * 365};
+        projection_run{events, "live", 1, tables, type, options}.catch_up_to(end);
+    }
+    b.reader = tables->read();
+    access_of(*b.itself).read(b.reader.get());
+    return b;
 }
 
 std::vector<parked_event> projection_core::parked(std::size_t                        at_most,

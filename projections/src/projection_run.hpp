@@ -40,7 +40,8 @@ public:
     /// While it is held nothing is handled.
     std::unique_lock<std::mutex> hold() { return std::unique_lock{feeding_}; }
     /// As catch_up(), by who holds it.
-    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+    void catch_up_held(const std::atomic<bool>& stopping,
+                       const std::function<void()>& each_commit);
 
     /// Commits that it can answer.
     void complete();

@@ -66,26 +66,6 @@ private:
     std::vector<std::unique_ptr<sql_connection>> idle_;
 };
 
-// ---- Columns for people. ------------------------------------------------------------------------
-
-/// One of a row's columns; owns what it had to make.
-struct column_value
-{
-    std::variant<std::monostate, std::int64_t, double, std::string> is;
-    bool                                                            as_bytes = false;
-
-    sql_value view() const
-    {
-        if (const auto* n = std::get_if<std::int64_t>(&is)) return *n;
-        if (const auto* d = std::get_if<double>(&is)) return *d;
-        if (const auto* s = std::get_if<std::string>(&is)) {
-            if (as_bytes) return sql_bytes{*s};
-            return std::string_view{*s};
-        }
-        return std::monostate{};
-    }
-};
-
 /// What is no UTF-8, and zero bytes, are replaced: the column is for people.
 std::string as_utf8(std::string_view text)
 {
@@ -113,49 +93,30 @@ std::string as_utf8(std::string_view text)
     return out;
 }
 
-template <class T>
-T number_from(row_bytes& in, bool of_key)
+column_value column_for_people(row_bytes& in, const column& c, bool of_key, const sql_dialect& d)
 {
-    T n{};
-    if (of_key)
-        take_key(in, n);
-    else
-        take_value(in, n);
-    return n;
+    auto value = read_column(in, c, of_key);
+    if (auto* n = std::get_if<std::uint64_t>(&value.is)) {
+        if (*n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+            value.is = std::to_string(*n);
+        else
+            value.is = static_cast<std::int64_t>(*n);
+    }
+    if (auto* text = std::get_if<std::string>(&value.is); text && !value.as_bytes && d.text_is_utf8)
+        *text = as_utf8(*text);
+    return value;
 }
 
-column_value read_column(row_bytes& in, const column& c, bool of_key, const sql_dialect& dialect)
+/// As a parameter; a view of it.
+sql_value as_parameter(const column_value& v)
 {
-    const bool whole = c.type == column_type::bytes;
-    if (!of_key && c.nullable && !whole && in.take(1).front() == '\0') return {};
-    const auto number = [&]<class N8, class N16, class N32, class N64>(N8, N16, N32, N64) {
-        switch (c.width) {
-        case 1: return static_cast<N64>(number_from<N8>(in, of_key));
-        case 2: return static_cast<N64>(number_from<N16>(in, of_key));
-        case 4: return static_cast<N64>(number_from<N32>(in, of_key));
-        default: return number_from<N64>(in, of_key);
-        }
-    };
-    switch (c.type) {
-    case column_type::boolean: return {std::int64_t{number_from<bool>(in, of_key)}};
-    case column_type::integer:
-        return {number(std::int8_t{}, std::int16_t{}, std::int32_t{}, std::int64_t{})};
-    case column_type::unsigned_integer: {
-        const auto n = number(std::uint8_t{}, std::uint16_t{}, std::uint32_t{}, std::uint64_t{});
-        if (n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-            return {std::to_string(n)};
-        return {static_cast<std::int64_t>(n)};
+    if (const auto* n = std::get_if<std::int64_t>(&v.is)) return *n;
+    if (const auto* d = std::get_if<double>(&v.is)) return *d;
+    if (const auto* s = std::get_if<std::string>(&v.is)) {
+        if (v.as_bytes) return sql_bytes{*s};
+        return std::string_view{*s};
     }
-    case column_type::real:
-        return {c.width == 4 ? double{number_from<float>(in, of_key)}
-                             : number_from<double>(in, of_key)};
-    case column_type::text: {
-        auto text = number_from<std::string>(in, of_key);
-        return {dialect.text_is_utf8 ? as_utf8(text) : std::move(text)};
-    }
-    case column_type::bytes: break;
-    }
-    return {std::string{in.take(in.take_size())}, true};
+    return std::monostate{};
 }
 
 const char* type_of(const column& c, const sql_dialect& d)
@@ -361,11 +322,11 @@ public:
             std::deque<column_value> columns;
             row_bytes                key{change.key}, value{*change.value};
             for (const auto& column : table.shape.key)
-                parameters.push_back(
-                    columns.emplace_back(read_column(key, column, true, dialect)).view());
+                parameters.push_back(as_parameter(
+                    columns.emplace_back(column_for_people(key, column, true, dialect))));
             for (const auto& column : table.shape.value)
-                parameters.push_back(
-                    columns.emplace_back(read_column(value, column, false, dialect)).view());
+                parameters.push_back(as_parameter(
+                    columns.emplace_back(column_for_people(value, column, false, dialect))));
             connection_->send(table.put, parameters);
         }
         const auto      bytes = encode(c);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored_tables.hpp"
 
+#include <cstdio>
+
 namespace cairn::detail {
 
 namespace {
@@ -45,6 +47,104 @@ void check_epoch(const projection_checkpoint& stored, const projection_checkpoin
     if (stored.epoch <= now.epoch) return;
     throw error{errc::fenced_generation,
                 "another has begun to write these tables after this one, which is over"};
+}
+
+namespace {
+
+template <class T>
+T number_from(row_bytes& in, bool of_key)
+{
+    T n{};
+    if (of_key)
+        take_key(in, n);
+    else
+        take_value(in, n);
+    return n;
+}
+
+/// Of whatever width: as the widest.
+template <class N8, class N16, class N32, class N64>
+N64 number_of(row_bytes& in, std::uint8_t width, bool of_key)
+{
+    switch (width) {
+    case 1: return number_from<N8>(in, of_key);
+    case 2: return number_from<N16>(in, of_key);
+    case 4: return number_from<N32>(in, of_key);
+    default: return number_from<N64>(in, of_key);
+    }
+}
+
+}  // namespace
+
+column_value read_column(row_bytes& in, const column& c, bool of_key)
+{
+    const bool opaque = c.type == column_type::bytes;
+    if (!of_key && c.nullable && !opaque && in.take(1).front() == '\0') return {};
+    switch (c.type) {
+    case column_type::boolean: return {std::int64_t{number_from<bool>(in, of_key)}};
+    case column_type::integer:
+        return {number_of<std::int8_t, std::int16_t, std::int32_t, std::int64_t>(in, c.width,
+                                                                                 of_key)};
+    case column_type::unsigned_integer:
+        return {number_of<std::uint8_t, std::uint16_t, std::uint32_t, std::uint64_t>(in, c.width,
+                                                                                     of_key)};
+    case column_type::real:
+        return {c.width == 4 ? double{number_from<float>(in, of_key)}
+                             : number_from<double>(in, of_key)};
+    case column_type::text: return {number_from<std::string>(in, of_key)};
+    case column_type::bytes: break;
+    }
+    return {std::string{in.take(in.take_size())}, true};
+}
+
+std::string row_text(const table_shape& shape, bytes_view key, bytes_view value)
+{
+    const auto list = [](const std::vector<column>& columns, bytes_view bytes, bool of_key) {
+        row_bytes   in{bytes};
+        std::string text;
+        for (const auto& c : columns) {
+            if (!text.empty()) text += ", ";
+            const auto v = read_column(in, c, of_key);
+            if (const auto* i = std::get_if<std::int64_t>(&v.is))
+                text += c.type == column_type::boolean ? (*i ? "true" : "false")
+                                                       : std::to_string(*i);
+            else if (const auto* u = std::get_if<std::uint64_t>(&v.is))
+                text += std::to_string(*u);
+            else if (const auto* d = std::get_if<double>(&v.is)) {
+                char digits[32];
+                std::snprintf(digits, sizeof digits, "%.15g", *d);
+                text += digits;
+            } else if (const auto* s = std::get_if<std::string>(&v.is))
+                text += v.as_bytes ? "<" + std::to_string(s->size()) + " bytes>" : *s;
+            else
+                text += "none";
+        }
+        return columns.size() == 1 ? text : "(" + text + ")";
+    };
+    return list(shape.key, key, true) + (shape.value.empty() ? "" : " -> ") +
+           (shape.value.empty() ? "" : list(shape.value, value, false));
+}
+
+std::uint64_t hash_of(bytes_view bytes) noexcept
+{
+    std::uint64_t h = 14695981039346656037ull;  // FNV-1a
+    for (const char c : bytes) h = (h ^ static_cast<std::uint8_t>(c)) * 1099511628211ull;
+    return h;
+}
+
+std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const table_shape> of)
+{
+    std::map<std::string, std::uint64_t> all;
+    for (std::size_t t = 0; t < of.size(); ++t) {
+        if (of[t].name.starts_with("cairn_")) continue;
+        std::uint64_t h   = 0;
+        const auto    row = from.scan(t, {});
+        while (row->next())
+            for (const auto part : {row->key(), row->value()})
+                h = (h ^ hash_of(part) ^ part.size()) * 0x9E3779B97F4A7C15u;
+        all[of[t].name] = h;
+    }
+    return all;
 }
 
 std::string encode(const projection_checkpoint& c)

@@ -5,8 +5,11 @@
 
 #include <cairn/projections/table_store.hpp>
 
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <variant>
 
 namespace cairn::detail {
 
@@ -19,6 +22,25 @@ void check_shapes(const std::string& projection, int version, const std::string&
 
 /// Throws fenced_generation.
 void check_epoch(const projection_checkpoint& stored, const projection_checkpoint& now);
+
+/// One of a row's columns.
+struct column_value
+{
+    std::variant<std::monostate, std::int64_t, std::uint64_t, double, std::string> is;
+    bool as_bytes = false;  ///< the string is bytes, not text
+};
+
+/// Reads the next column of a key, or of a value. Throws damaged_table.
+column_value read_column(row_bytes& in, const column& c, bool of_key);
+
+/// "ada -> 20", "(UK, 131) -> (3, none)"
+std::string row_text(const table_shape& shape, bytes_view key, bytes_view value);
+
+/// What the rows of each table come to, but for Cairn's own: the same where they are the same.
+std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const table_shape> of);
+
+/// Of a record's key; the same on every machine.
+std::uint64_t hash_of(bytes_view bytes) noexcept;
 
 /// A checkpoint as bytes, and back.
 std::string           encode(const projection_checkpoint& c);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "event_store_core.hpp"
 #include "main/complaint.hpp"
 #include "sales.hpp"
 #include "stores.hpp"
 
+#include <cairn/projections/live.hpp>
 #include <cairn/projections/projection_runner.hpp>
 
 #include <catch2/catch.hpp>
@@ -422,4 +424,68 @@ TEST_CASE("tables are verified against what the log says, and one row that diffe
     v = projection_runner<revenue>{log, "revenue", s.store}.verify();
     CHECK_FALSE(v.ok);
     CHECK(v.different == std::vector<std::string>{"by_country", "by_customer", "counted"});
+}
+
+TEST_CASE("an inline projection has counted an event when the call that recorded it returns")
+{
+    a_store           s{CAIRN_EACH_STORE};
+    const auto        log = a_log();
+    const event_store store{log};
+    const auto buy = [&](const std::string& customer, std::int64_t cents) {
+        auto           events = store;
+        append_request request;
+        const stream_id stream{"sales", customer};
+        request.records.push_back(
+            {"sales", store.core().record_of(sold(customer, cents), stream,
+                                             log.stream_version(stream), {})});
+        store.core().try_append(request).value();
+    };
+    happen(log, sold("ada", 1));
+    projection_runner<revenue> runner{store, "revenue", s.store};
+    runner.start_inline();
+    const auto view = runner.view();
+    CHECK(view.read()->spent_by("ada") == 1);
+    buy("ada", 2);
+    CHECK(view.read()->spent_by("ada") == 3);
+    CHECK(view.status().state == projection_state::following);
+    std::atomic<int>         wrong{0};
+    std::vector<std::thread> callers;
+    for (int t = 0; t < 4; ++t)
+        callers.emplace_back([&, me = "customer " + std::to_string(t)] {
+            for (int i = 1; i <= 20; ++i) {
+                buy(me, 1);
+                wrong += view.read()->spent_by(me) != i;
+            }
+        });
+    for (auto& c : callers) c.join();
+    CHECK(wrong == 0);
+    // What others record comes with the next event.
+    happen(log, sold("bob", 7));
+    buy("ada", 1);
+    CHECK(view.read()->spent_by("bob") == 7);
+    // A handler that throws fails the projection and not the command.
+    buy("poison", 1);
+    CHECK(view.status().state == projection_state::failed);
+    buy("ada", 1);
+    runner.stop();
+    buy("ada", 1);
+    CHECK(view.read()->spent_by("ada") == 4);
+}
+
+TEST_CASE("a read model is folded when it is asked for: of all, of a stream, of the past")
+{
+    const auto log = a_log();
+    happen(log, sold("ada", 1), sold("bob", 2), sold("ada", 3));
+    CHECK(fold<revenue>(log)->spent_by("ada") == 4);
+    CHECK(fold<revenue>(log)->events() == 3);
+    position first{-1};
+    for (const auto& r : log.read_all()) {
+        first = r.position;
+        break;
+    }
+    CHECK(fold<revenue>(log, {.upto = first})->events() == 1);
+    const auto bob = fold<revenue>(log, {.stream = stream_id{"sales", "bob"}});
+    CHECK(bob->events() == 1);
+    CHECK(bob->spent_by("bob") == 2);
+    CHECK(fold<revenue>(log, {.stream = stream_id{"sales", "nobody"}})->events() == 0);
 }

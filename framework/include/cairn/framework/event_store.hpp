@@ -8,6 +8,7 @@
 
 #include <cairn/log/commit_log.hpp>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,6 +56,12 @@ public:
     event_store(commit_log log, event_store_options o = {});
 
     const commit_log& log() const noexcept;
+
+    /// Calls `then` after each append that goes through this store, its repositories, deciders and
+    /// process managers, before that call returns: in its thread, with the position of its last
+    /// record. It ends when what is returned is destroyed, which waits for calls that go on.
+    /// REQUIRES: `then` does not throw, nor record anything through this store.
+    [[nodiscard]] std::shared_ptr<void> on_recorded(std::function<void(position)> then) const;
 
     /// Destroys the person's keys: what was recorded of them stays readable, with the personal
     /// fields absent. Then records cairn::SubjectForgotten, so that whoever keeps a copy can

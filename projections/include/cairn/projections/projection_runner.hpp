@@ -79,6 +79,7 @@ public:
 
     void run_until_idle();
     void start();
+    void start_inline();
     void stop() noexcept;
     void rebuild();
     void cancel_rebuild();
@@ -141,7 +142,13 @@ public:
 
     /// Handles what is there and what comes. It sleeps until the next commit.
     void start() { core_.start(); }
-    /// Ends that, after the event that is being handled; what was handled is committed.
+    /// Handles what is there, and from then on each event before the call that records it returns:
+    /// whoever has done something finds it done. For that, repositories and deciders must be made of
+    /// the same event_store as this runner. What others record (by a bare log, in another process) is
+    /// handled with the next event. A handler that throws stops the projection, not the command: what
+    /// has happened has happened. on() must not record anything through that event_store.
+    void start_inline() { core_.start_inline(); }
+    /// Ends either, after the event that is being handled; what was handled is committed.
     void stop() noexcept { core_.stop(); }
 
     /// Begins to build the next version; where one is being built, that goes on. It runs where
