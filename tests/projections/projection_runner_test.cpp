@@ -136,6 +136,24 @@ TEST_CASE("an event that a handler throws at stops the projection before it, and
     CHECK(mended.view().read()->counted.find("events") == 4u);
 }
 
+TEST_CASE("what a commit that failed would have had is not counted twice by the one after it")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log();
+    happen(log, sold("ada", 1), sold("ada", 2));
+    int                failures = 1;
+    projection_options o;
+    o.on_step = [&](projection_step step) {
+        if (step == projection_step::committing && failures-- > 0)
+            throw error{errc::store_unavailable, "the store is away"};
+    };
+    projection_runner<revenue> runner{log, "revenue", s.store, o};
+    CHECK(code_of([&] { runner.run_until_idle(); }) == errc::store_unavailable);
+    runner.run_until_idle();
+    CHECK(runner.view().read()->spent_by("ada") == 3);
+    CHECK(runner.view().read()->events() == 2);
+}
+
 TEST_CASE("records of all partitions are handled in the order of their positions")
 {
     struct in_order : projection<sales::Sold>
