@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cairn/framework/event_store.hpp>
+#include <cairn/framework/detail/event_record.hpp>
 
 #include "event_store_core.hpp"
 
@@ -78,6 +78,12 @@ event_store_core::query_types(std::span<const capnp::StructSchema> of) const
     for (const auto id : up.old_ids()) types.push_back(data_schema_of(id));
     for (auto& name : up.old_names()) types.push_back(std::move(name));
     return types;
+}
+
+record record_of(const event_store& store, const any_event& e, const stream_id& stream, version at,
+                 const command_context& context)
+{
+    return store.core().record_of(e, stream, at, context);
 }
 
 }  // namespace detail
