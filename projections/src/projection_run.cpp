@@ -160,6 +160,10 @@ void projection_run::handle(position end, position not_beyond,
     const auto                            commit   = [&](position upto) {
         auto now = after(sources, upto);
         if (writer) {
+            if (!access_.outputs().empty()) {
+                step(projection_step::posting);
+                append_outputs(events_, name_, access_.outputs());
+            }
             step(projection_step::committing);
             if (!told.records.empty()) {
                 auto log = events_.log();

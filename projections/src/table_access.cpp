@@ -114,6 +114,12 @@ table_access::entry& table_access::known(std::size_t table, bytes_view key, bool
     return e;
 }
 
+void table_access::post(flow_output o)
+{
+    bytes_ += o.event.bytes().size() + o.to.key.size() + 64;
+    outputs_.push_back(std::move(o));
+}
+
 std::optional<bytes_view> table_access::find(std::size_t table, bytes_view key)
 {
     if (writing_) {
@@ -237,6 +243,7 @@ void table_access::committed() noexcept
 {
     constexpr std::size_t memory_max = 64u << 20;
     bytes_ = 0;
+    outputs_.clear();
     if (in_memory_ > memory_max) return forget();
     for (auto& rows : rows_) {
         for (auto* e : rows.changed) e->changed = false;
@@ -251,6 +258,7 @@ void table_access::forget() noexcept
         rows.by_key.clear();
         rows.entries.clear();
     }
+    outputs_.clear();
     bytes_     = 0;
     in_memory_ = 0;
 }

@@ -14,3 +14,8 @@ struct Returned @0xa3b1c9d7e5f31102 {
     country  @1 :Text;
     cents    @2 :Int64;
 }
+
+struct BigSale @0xa3b1c9d7e5f31103 {
+    customer @0 :Text;
+    cents    @1 :Int64;
+}

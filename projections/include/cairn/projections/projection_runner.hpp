@@ -20,6 +20,7 @@ namespace cairn {
 enum class projection_step {
     reading,     ///< a batch begins
     handling,    ///< an event
+    posting,     ///< what its flows made for topics, if anything
     committing,  ///< its rows and the checkpoint
     committed,
     swapping,    ///< a new version answers from then on

@@ -57,9 +57,12 @@ public:
         const value_type* operator->() const noexcept { return &*range_->current_; }
         iterator&         operator++()
         {
-            range_->current_.reset();
-            if (range_->at_->next())
-                range_->current_.emplace(range_->read_(range_->at_->key(), range_->at_->value()));
+            auto& r = *range_;
+            do {
+                r.current_.reset();
+                if (!r.at_->next()) break;
+                r.current_.emplace(r.read_(r.at_->key(), r.at_->value()));
+            } while (r.keep_ && !r.keep_(*r.current_));
             return *this;
         }
         void        operator++(int) { ++*this; }
@@ -77,10 +80,18 @@ public:
     iterator                begin() { return iterator{*this}; }
     std::default_sentinel_t end() const noexcept { return {}; }
 
+    /// Those of them that `keep` says yes to.
+    row_range filtered(std::function<bool(const row<Key, Value>&)> keep) &&
+    {
+        keep_ = std::move(keep);
+        return std::move(*this);
+    }
+
 private:
-    std::unique_ptr<row_cursor>    at_;
-    cursor_for_row                 read_;
-    std::optional<row<Key, Value>> current_;
+    std::unique_ptr<row_cursor>                 at_;
+    cursor_for_row                              read_;
+    std::function<bool(const row<Key, Value>&)> keep_;
+    std::optional<row<Key, Value>>              current_;
 };
 
 /// What a projection keeps: values by key, ordered by key.

@@ -4,6 +4,7 @@
 // committed before it.
 #pragma once
 
+#include <cairn/projections/detail/flow_output.hpp>
 #include <cairn/projections/table_store.hpp>
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -85,6 +86,11 @@ public:
     /// The same where nobody asks what it was.
     entry& replace(std::size_t table, bytes_view key);
 
+    /// Goes to a topic with what is committed next.
+    void post(flow_output o);
+
+    const std::vector<flow_output>& outputs() const noexcept { return outputs_; }
+
     /// What has changed, sorted. Good until the next change.
     std::vector<row_change> changes() const;
     std::size_t             change_bytes() const noexcept { return bytes_; }
@@ -115,6 +121,7 @@ private:
 
     std::vector<table_shape>    shapes_;
     std::vector<rows_in_memory> rows_;
+    std::vector<flow_output>    outputs_;
     std::string                 found_;
     table_reader*               reader_   = nullptr;
     bool                        writing_  = false;
