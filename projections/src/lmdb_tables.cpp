@@ -31,7 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Only address space: the file grows with what is in it.
-constexpr std::size_t map_bytes   = std::size_t{1} << 40;
+constexpr std::size_t map_bytes   = std::size_t{64} << 30;
 constexpr unsigned    readers_max = 1024;
 
 constexpr bytes_view shapes_key     = "shapes";

@@ -26,8 +26,8 @@ ROOMS = {
         "log/cli",
         {"log", "kafka", "broker", "client", "projections", "framework"},
     ),
-    "projections": ("projections", {"log"}),
-    "framework": ("framework", {"log", "projections"}),
+    "framework": ("framework", {"log"}),
+    "projections": ("projections", {"log", "framework"}),
     "service": (
         "framework/service",
         {"log", "kafka", "broker", "client", "projections", "framework"},

@@ -45,6 +45,7 @@ std::optional<std::string> after_prefix(std::string prefix);
 ///     does not look up again what the one before it looked up.
 ///
 /// Threads   One at a time.
+/// Lifetime  Not longer than what it reads.
 /// Errors    not_reading, not_writing, key_too_long, and the store's.
 class table_access
 {
