@@ -24,7 +24,9 @@ namespace detail {
 struct event_dispatch::impl
 {
     impl(event_store s, std::vector<entry> e)
-        : store{std::move(s)}, entries{std::move(e)}, schemas{schemas_of(entries)},
+        : store{std::move(s)},
+          entries{std::move(e)},
+          schemas{schemas_of(entries)},
           reader{store.core(), schemas}
     {
     }
@@ -56,7 +58,9 @@ struct event_dispatch::impl
     {
         explicit kept_record(const record_view& r)
             : key{r.key ? std::optional<std::string>{*r.key} : std::nullopt},
-              headers{r.headers.bytes()}, from{r.from ? *r.from : topic_partition{}}, view{r}
+              headers{r.headers.bytes()},
+              from{r.from ? *r.from : topic_partition{}},
+              view{r}
         {
             if (key) view.key = *key;
             view.value.reset();
@@ -76,8 +80,8 @@ event_dispatch::event_dispatch(event_store store, std::vector<entry> entries)
 {
 }
 
-event_dispatch::~event_dispatch()                          = default;
-event_dispatch::event_dispatch(event_dispatch&&) noexcept  = default;
+event_dispatch::~event_dispatch()                         = default;
+event_dispatch::event_dispatch(event_dispatch&&) noexcept = default;
 
 std::size_t event_dispatch::dispatch(const record_view& r, void* to)
 {

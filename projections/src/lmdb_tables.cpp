@@ -158,7 +158,8 @@ public:
             detail::check_shapes(projection, version, std::string{as_bytes(value)}, shapes);
         }
         for (const auto& s : shapes)
-            check(mdb_dbi_open(t, s.name.c_str(), MDB_CREATE, &tables.emplace_back()), "open", path);
+            check(mdb_dbi_open(t, s.name.c_str(), MDB_CREATE, &tables.emplace_back()), "open",
+                  path);
         making.release();
         check(mdb_txn_commit(t), "write to", path);
     }
@@ -170,8 +171,9 @@ public:
     {
         if (failed)
             throw storage_error{errc::io_failed,
-                                path + ": an earlier flush failed and what is on disk is not "
-                                       "known; check the disk, then restart"};
+                                path +
+                                    ": an earlier flush failed and what is on disk is not "
+                                    "known; check the disk, then restart"};
         MDB_txn* t = nullptr;
         check(mdb_txn_begin(environment_.get(), nullptr, flags, &t), "read", path);
         return transaction{t};
@@ -183,7 +185,7 @@ public:
     std::atomic<bool>    failed{false};
 
 private:
-    open_paths                                   open_;
+    open_paths                                  open_;
     std::unique_ptr<MDB_env, close_environment> environment_;
 };
 
@@ -243,7 +245,7 @@ public:
 
     projection_checkpoint checkpoint() override
     {
-        auto key = as_val(checkpoint_key), value = MDB_val{};
+        auto      key = as_val(checkpoint_key), value = MDB_val{};
         const int rc = mdb_get(transaction_.get(), of_->meta, &key, &value);
         if (rc == MDB_NOTFOUND) return {};
         check(rc, "read", of_->path);
@@ -387,8 +389,8 @@ public:
         auto&                 known  = open_[{projection, version}];
         auto                  tables = known.lock();
         if (!tables)
-            known = tables = std::make_shared<lmdb_version>(
-                projection, version, code_version, path_of(projection, version), shapes);
+            known = tables = std::make_shared<lmdb_version>(projection, version, code_version,
+                                                            path_of(projection, version), shapes);
         return tables;
     }
 
@@ -454,8 +456,8 @@ private:
         return detail::decode_checkpoint(as_bytes(value));
     }
 
-    const fs::path                                              directory_;
-    std::mutex                                                  mutex_;
+    const fs::path                                                     directory_;
+    std::mutex                                                         mutex_;
     std::map<std::pair<std::string, int>, std::weak_ptr<lmdb_version>> open_;
 };
 

@@ -30,7 +30,8 @@ class memory_version final : public projection_tables,
                              public std::enable_shared_from_this<memory_version>
 {
 public:
-    explicit memory_version(std::vector<table_shape> s) : shapes{std::move(s)}, tables(shapes.size())
+    explicit memory_version(std::vector<table_shape> s)
+        : shapes{std::move(s)}, tables(shapes.size())
     {
     }
 
@@ -86,7 +87,7 @@ public:
         const std::lock_guard lock{of_->mutex};
         const auto&           rows = of_->tables[table_];
         if (rows_.backwards) {
-            auto row = started_  ? rows.lower_bound(key_)
+            auto row = started_   ? rows.lower_bound(key_)
                        : rows_.to ? rows.lower_bound(*rows_.to)
                                   : rows.end();
             started_ = true;
@@ -150,7 +151,7 @@ public:
     }
 
     projection_checkpoint checkpoint() override { return checkpoint_; }
-    bool get(std::size_t table, bytes_view key, std::string& value) override
+    bool                  get(std::size_t table, bytes_view key, std::string& value) override
     {
         const std::lock_guard lock{of_->mutex};
         const auto            row = of_->tables[table].find(key);
@@ -185,13 +186,14 @@ public:
                 row = rows.emplace(std::string{change.key}, std::vector<dated_value>{}).first;
             }
             auto& values = row->second;
-            values.push_back({now, change.value ? std::optional<std::string>{*change.value}
-                                                : std::nullopt});
+            values.push_back(
+                {now, change.value ? std::optional<std::string>{*change.value} : std::nullopt});
             // What no reader can see any more.
             while (values.size() > 1 && values[1].since <= oldest) values.erase(values.begin());
             if (!change.value) of_->erased.push_back({now, change.table, row->first});
         }
-        for (; !of_->erased.empty() && of_->erased.front().since <= oldest; of_->erased.pop_front()) {
+        for (; !of_->erased.empty() && of_->erased.front().since <= oldest;
+             of_->erased.pop_front()) {
             auto&      rows = of_->tables[of_->erased.front().table];
             const auto row  = rows.find(of_->erased.front().key);
             if (row != rows.end() && row->second.size() == 1 && !row->second.front().value)

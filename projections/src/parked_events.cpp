@@ -12,7 +12,8 @@ const std::tuple<std::string, std::int32_t, std::uint64_t> of_all{"", -1, 0};
 }  // namespace
 
 parked_events::parked_events(projection_base& of)
-    : events_{&of, "cairn_parked"}, by_key_{&of, "cairn_parked_keys"},
+    : events_{&of, "cairn_parked"},
+      by_key_{&of, "cairn_parked_keys"},
       counts_{&of, "cairn_parked_counts"}
 {
 }
@@ -78,13 +79,19 @@ std::vector<parked_event> parked_events::list(std::size_t                       
                                               const std::optional<parked_event>& after) const
 {
     std::vector<parked_event> all;
-    auto rows = after ? events_.rows_from({after->in.topic, after->in.partition,
-                                           after->at.next().value})
-                      : events_.rows();
+    auto                      rows =
+        after ? events_.rows_from({after->in.topic, after->in.partition, after->at.next().value})
+                                   : events_.rows();
     for (const auto& [where, r] : rows) {
         if (all.size() == at_most) break;
-        all.push_back({{std::get<0>(where), std::get<1>(where)}, offset{std::get<2>(where)}, r.at,
-                       r.key, r.type, r.why, r.attempts, r.since});
+        all.push_back({{std::get<0>(where), std::get<1>(where)},
+                       offset{std::get<2>(where)},
+                       r.at,
+                       r.key,
+                       r.type,
+                       r.why,
+                       r.attempts,
+                       r.since});
     }
     return all;
 }
@@ -98,14 +105,15 @@ std::optional<parked_events::first> parked_events::first_after(const std::option
         for (const auto& [where, r] : rows)
             if (!r.keyed)
                 return first{{std::get<0>(where), std::get<1>(where)},
-                             offset{std::get<2>(where)}, std::nullopt};
+                             offset{std::get<2>(where)},
+                             std::nullopt};
     }
-    auto rows = f && f->key
-                    ? by_key_.rows_from({f->in.topic, f->in.partition, *f->key,
-                                         std::numeric_limits<std::int64_t>::max()})
-                    : by_key_.rows();
+    auto rows = f && f->key ? by_key_.rows_from({f->in.topic, f->in.partition, *f->key,
+                                                 std::numeric_limits<std::int64_t>::max()})
+                            : by_key_.rows();
     for (const auto& [where, there] : rows)
-        return first{{std::get<0>(where), std::get<1>(where)}, offset{std::get<3>(where)},
+        return first{{std::get<0>(where), std::get<1>(where)},
+                     offset{std::get<3>(where)},
                      std::get<2>(where)};
     return std::nullopt;
 }

@@ -44,7 +44,8 @@ public:
     /// False: it is not there.
     bool remove(const topic_partition& in, offset at);
 
-    std::vector<parked_event> list(std::size_t at_most, const std::optional<parked_event>& after) const;
+    std::vector<parked_event> list(std::size_t                        at_most,
+                                   const std::optional<parked_event>& after) const;
 
     /// The oldest of a key, or one without.
     struct first
@@ -78,9 +79,9 @@ private:
 
     void add(const key_name& key, std::int64_t n);
 
-    table<place, reason>            events_;
-    table<key_place, nothing>       by_key_;
-    table<key_name, std::int64_t>   counts_;
+    table<place, reason>          events_;
+    table<key_place, nothing>     by_key_;
+    table<key_name, std::int64_t> counts_;
 };
 
 }  // namespace cairn::detail

@@ -99,7 +99,8 @@ public:
     explicit postgres_connection(const std::string& info) : connection_{PQconnectdb(info.c_str())}
     {
         if (!connection_ || PQstatus(connection_.get()) != CONNECTION_OK) fail_away("connect");
-        PQsetNoticeProcessor(connection_.get(), [](void*, const char*) {}, nullptr);
+        PQsetNoticeProcessor(
+            connection_.get(), [](void*, const char*) {}, nullptr);
     }
 
     void run(const std::string& sql, std::span<const sql_value> parameters,
@@ -108,8 +109,9 @@ public:
         flush();
         const auto             name = statement(sql);
         const bound_parameters p{parameters};
-        const result_ptr       r{PQexecPrepared(connection_.get(), name.c_str(),
-                                                static_cast<int>(p.values_.size()), p.values_.data(),
+        const auto             count = static_cast<int>(p.values_.size());
+        const result_ptr       r{PQexecPrepared(connection_.get(), name.c_str(), count,
+                                                p.values_.data(),
                                                 p.lengths.data(), p.formats.data(), 1)};
         check(r.get());
         const int rows = PQntuples(r.get());
@@ -118,7 +120,8 @@ public:
 
     void send(const std::string& sql, std::span<const sql_value> parameters) override
     {
-        // What has been sent is answered, and answers are read, before either side's buffer is full.
+        // What has been sent is answered, and answers are read, before either side's buffer is
+        // full.
         constexpr std::size_t pending_max = 500;
         const bool            prepared    = names_.contains(sql);
         if (!prepared || pending_ >= pending_max) flush();
@@ -176,8 +179,7 @@ private:
         const auto known = names_.find(sql);
         if (known != names_.end()) return known->second;
         const auto       name = "cairn_" + std::to_string(names_.size());
-        const result_ptr r{
-            PQprepare(connection_.get(), name.c_str(), sql.c_str(), 0, nullptr)};
+        const result_ptr r{PQprepare(connection_.get(), name.c_str(), sql.c_str(), 0, nullptr)};
         check(r.get());
         return names_[sql] = name;
     }
@@ -210,8 +212,8 @@ private:
         broken_ = true;
         std::string said{connection_ ? PQerrorMessage(connection_.get()) : "out of memory"};
         while (!said.empty() && said.back() == '\n') said.pop_back();
-        throw error{errc::store_unavailable, "PostgreSQL, to " + std::string{doing} + ": " + said +
-                                                 "; it is tried again"};
+        throw error{errc::store_unavailable,
+                    "PostgreSQL, to " + std::string{doing} + ": " + said + "; it is tried again"};
     }
 
     std::unique_ptr<PGconn, finish_connection> connection_;
@@ -226,8 +228,7 @@ std::shared_ptr<table_store> postgres_tables(std::string connection)
 {
     sql_database d;
     d.what    = "PostgreSQL";
-    d.dialect = {"BYTEA",   "BIGINT", "NUMERIC(20)", "DOUBLE PRECISION",
-                 "BOOLEAN", "TEXT",   "",            true};
+    d.dialect = {"BYTEA", "BIGINT", "NUMERIC(20)", "DOUBLE PRECISION", "BOOLEAN", "TEXT", "", true};
     d.connect = [connection = std::move(connection)]() -> std::unique_ptr<sql_connection> {
         return std::make_unique<postgres_connection>(connection);
     };

@@ -15,10 +15,14 @@ namespace cairn {
 std::string_view name(projection_state s) noexcept
 {
     switch (s) {
-    case projection_state::idle: return "idle";
-    case projection_state::catching_up: return "catching up";
-    case projection_state::following: return "following";
-    case projection_state::failed: return "failed";
+    case projection_state::idle:
+        return "idle";
+    case projection_state::catching_up:
+        return "catching up";
+    case projection_state::following:
+        return "following";
+    case projection_state::failed:
+        return "failed";
     }
     return "?";
 }
@@ -73,9 +77,9 @@ struct fed_version
     std::atomic<bool>               stopping{false};
     std::atomic<bool>               following{false};
     std::thread                     thread;
-    std::exception_ptr              failure;      // protected by the core's mutex
-    std::shared_ptr<record_range>   asleep;       // likewise
-    clock::time_point               begun = clock::now();
+    std::exception_ptr              failure;  // protected by the core's mutex
+    std::shared_ptr<record_range>   asleep;   // likewise
+    clock::time_point               begun         = clock::now();
     std::uint64_t                   done_at_begin = 0;
     clock::time_point               told{};
 };
@@ -86,8 +90,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 {
     impl(event_store e, std::string n, std::shared_ptr<table_store> t, projection_type ty,
          projection_options o)
-        : events{std::move(e)}, name{std::move(n)}, store{std::move(t)}, type{std::move(ty)},
-          options{std::move(o)}, shapes{shapes_of(type)}
+        : events{std::move(e)},
+          name{std::move(n)},
+          store{std::move(t)},
+          type{std::move(ty)},
+          options{std::move(o)},
+          shapes{shapes_of(type)}
     {
         check_name();
         const auto  all    = store->versions(name);
@@ -130,10 +138,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     void check_name() const
     {
         const bool good = !name.empty() && name.size() <= 100 &&
-                          std::all_of(name.begin(), name.end(), [](char c) {
-                              return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' ||
-                                     c == '_' || c == '.';
-                          }) && name.front() != '.';
+                          std::all_of(name.begin(), name.end(),
+                                      [](char c) {
+                                          return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                                                 c == '-' || c == '_' || c == '.';
+                                      }) &&
+                          name.front() != '.';
         if (!good)
             throw error{errc::invalid_argument, "a projection cannot be called '" + name +
                                                     "': take 1 to 100 letters, digits, '.', '_' "
@@ -186,12 +196,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         p.version            = v.run->number();
         p.events             = lag.done;
         p.total              = lag.done + lag.left;
-        const auto took = std::chrono::duration<double>(clock::now() - v.begun).count();
-        const auto read = lag.done - std::min(lag.done, v.done_at_begin);
+        const auto took      = std::chrono::duration<double>(clock::now() - v.begun).count();
+        const auto read      = lag.done - std::min(lag.done, v.done_at_begin);
         if (took > 0 && read > 0) {
             p.events_per_s = static_cast<double>(read) / took;
-            p.remaining    = std::chrono::milliseconds{static_cast<std::int64_t>(
-                1000.0 * static_cast<double>(lag.left) / p.events_per_s)};
+            p.remaining    = std::chrono::milliseconds{
+                static_cast<std::int64_t>(1000.0 * static_cast<double>(lag.left) / p.events_per_s)};
         }
         return p;
     }
@@ -269,7 +279,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 }
                 // What is away is asked for again, ever more slowly.
                 if (failed)
-                    wait_apart(v, std::exchange(pause, std::min(pause * 2, std::chrono::milliseconds{10'000})));
+                    wait_apart(
+                        v, std::exchange(pause,
+                                         std::min(pause * 2, std::chrono::milliseconds{10'000})));
                 else {
                     pause = std::chrono::milliseconds{100};
                     news->wait(std::chrono::seconds{1});
@@ -326,11 +338,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
     }
 
-    // ---- What the runner does. --------------------------------------------------------------------
+    // ---- What the runner does.
+    // --------------------------------------------------------------------
 
     void run_until_idle()
     {
-        const std::lock_guard one{life};
+        const std::lock_guard   one{life};
         const std::atomic<bool> go{false};
         for (const auto& v : fed()) {
             v->run->interrupt(false);
@@ -462,13 +475,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         join_retired();
         if (number == active_number) return;
         const auto all   = store->versions(name);
-        const auto found = std::find_if(all.begin(), all.end(), [&](const stored_version& v) {
-            return v.number == number;
-        });
+        const auto found = std::find_if(
+            all.begin(), all.end(), [&](const stored_version& v) { return v.number == number; });
         const auto refuse = [&](const std::string& why) {
-            throw error{errc::invalid_argument,
-                        "projection " + name + " cannot go to version " + std::to_string(number) +
-                            ": " + why};
+            throw error{errc::invalid_argument, "projection " + name + " cannot go to version " +
+                                                    std::to_string(number) + ": " + why};
         };
         if (found == all.end()) refuse("there is none; status() lists them");
         if (!found->checkpoint.complete && number > active_number)
@@ -551,8 +562,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         // It leaves out what the other has left out: parked events, and no more.
         auto o    = options;
         o.on_step = {};
-        projection_run again{events,   name, 1, memory->open(name, 1, type.code_version, shapes),
-                             type, o};
+        projection_run again{events, name, 1, memory->open(name, 1, type.code_version, shapes),
+                             type,   o};
         again.catch_up_to(result.upto);
         const auto stored  = digests(*v->run->tables()->read(), shapes);
         const auto rebuilt = digests(*again.tables()->read(), shapes);
@@ -569,7 +580,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         return result;
     }
 
-    // ---- What a view asks. ------------------------------------------------------------------------
+    // ---- What a view asks.
+    // ------------------------------------------------------------------------
 
     bound_projection read() override
     {
@@ -581,10 +593,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             tables = from ? from->run->tables() : others;
         }
         if (!tables)
-            throw error{errc::not_ready,
-                        "projection " + name + " cannot answer yet: the tables that there are were "
-                        "made by other code and look otherwise; wait for the rebuild (status() says "
-                        "how far it is)"};
+            throw error{
+                errc::not_ready,
+                "projection " + name +
+                    " cannot answer yet: the tables that there are were "
+                    "made by other code and look otherwise; wait for the rebuild (status() says "
+                    "how far it is)"};
         // First how far it is, then the tables: they may only be further.
         bound_projection b{tables, nullptr, type.create(), position{0}};
         if (from) b.upto = from->run->upto();
@@ -642,8 +656,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (s.state != projection_state::failed && on->following && !on->stopping && is_inline)
                 s.state = projection_state::following;
             else if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
-                s.state = on->following ? projection_state::following
-                                        : projection_state::catching_up;
+                s.state =
+                    on->following ? projection_state::following : projection_state::catching_up;
         }
         if (next) {
             s.rebuild = progress_of(*next);
@@ -680,11 +694,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     const projection_options           options;
     const std::vector<table_shape>     shapes;
 
-    std::mutex life;             // one of run_until_idle(), start(), stop(), … at a time
-    bool       running = false;  // protected by it
-    std::shared_ptr<void> inlined;  // likewise
+    std::mutex            life;  // one of run_until_idle(), start(), stop(), … at a time
+    bool                  running = false;  // protected by it
+    std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};
-    int        newest  = 0;      // likewise
+    int                   newest = 0;  // likewise
 
     mutable std::mutex                        mutex;  // what follows
     mutable std::condition_variable           changed;
@@ -750,7 +764,7 @@ bound_projection fold(const event_store& events, const projection_type& type, co
     bound_projection b{tables, nullptr, type.create(), end};
     if (o.stream) {
         // A stream is short: it is folded as it is read.
-        const auto     one = type.create();
+        const auto     one    = type.create();
         auto&          access = access_of(*one);
         event_dispatch dispatch{events, type.handlers};
         auto           writer = tables->write();

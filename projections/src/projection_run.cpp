@@ -45,9 +45,16 @@ struct projection_run::source
 projection_run::projection_run(event_store events, std::string name, int number,
                                std::shared_ptr<projection_tables> tables,
                                const projection_type& type, const projection_options& options)
-    : events_{std::move(events)}, name_{std::move(name)}, number_{number},
-      tables_{std::move(tables)}, type_{type}, options_{options}, itself_{type.create()},
-      parked_{*itself_}, access_{access_of(*itself_)}, dispatch_{events_, type.handlers},
+    : events_{std::move(events)},
+      name_{std::move(name)},
+      number_{number},
+      tables_{std::move(tables)},
+      type_{type},
+      options_{options},
+      itself_{type.create()},
+      parked_{*itself_},
+      access_{access_of(*itself_)},
+      dispatch_{events_, type.handlers},
       at_{tables_->read()->checkpoint()}
 {
     if (at_.partitions.empty()) return;
@@ -93,8 +100,8 @@ std::vector<projection_run::source> projection_run::open_sources()
                 next = known->second.next;
         }
         const auto where = [&] {
-            return "projection " + name_ + " version " + std::to_string(number_) + ": " +
-                   at.topic + "-" + std::to_string(at.partition);
+            return "projection " + name_ + " version " + std::to_string(number_) + ": " + at.topic +
+                   "-" + std::to_string(at.partition);
         };
         if (next > end)
             throw error{errc::checkpoint_ahead,
@@ -102,14 +109,14 @@ std::vector<projection_run::source> projection_run::open_sources()
                             ", and the log ends at " + std::to_string(end.value) +
                             ": the log is an older copy than the tables; rebuild the projection"};
         if (next < start && next.value > 0)
-            throw error{errc::events_removed,
-                        where() + " is counted up to offset " + std::to_string(next.value) +
-                            ", and retention has removed all before " +
-                            std::to_string(start.value) +
-                            ": rebuild the projection from what is left"};
+            throw error{errc::events_removed, where() + " is counted up to offset " +
+                                                  std::to_string(next.value) +
+                                                  ", and retention has removed all before " +
+                                                  std::to_string(start.value) +
+                                                  ": rebuild the projection from what is left"};
         if (next >= end) continue;
-        auto        records = p.read(std::max(next, start));
-        source      s{std::move(at), std::move(records), nullptr, offset{-1}};
+        auto   records = p.read(std::max(next, start));
+        source s{std::move(at), std::move(records), nullptr, offset{-1}};
         all.push_back(std::move(s));
     }
     for (auto& s : all) s.next = s.records.next();
@@ -140,8 +147,8 @@ void projection_run::advance(std::span<source> sources, projection_checkpoint to
 
 void projection_run::handle(position end, position not_beyond,
                             const std::optional<put_aside>& aside,
-                            const std::atomic<bool>& stopping,
-                            const std::function<void()>& each_commit)
+                            const std::atomic<bool>&        stopping,
+                            const std::function<void()>&    each_commit)
 {
     step(projection_step::reading);
     auto       sources = open_sources();
@@ -157,7 +164,7 @@ void projection_run::handle(position end, position not_beyond,
     std::chrono::steady_clock::time_point begun;
     std::size_t                           in_batch = 0;
     append_request                        told;  // of what is parked
-    const auto                            commit   = [&](position upto) {
+    const auto                            commit = [&](position upto) {
         auto now = after(sources, upto);
         if (writer) {
             if (!access_.outputs().empty()) {
@@ -300,10 +307,9 @@ projection_failed projection_run::failed_at(const handler_threw& threw) const
 {
     return {"projection " + name_ + " version " + std::to_string(number_) + " stands before " +
                 threw.in.topic + "-" + std::to_string(threw.in.partition) + " offset " +
-                std::to_string(threw.at.value) + " (position " +
-                std::to_string(threw.where.value) + ", " +
-                (threw.type.empty() ? "no type" : threw.type) + "): " + what_of(threw.cause) +
-                "; mend on() and start it again, or skip() it",
+                std::to_string(threw.at.value) + " (position " + std::to_string(threw.where.value) +
+                ", " + (threw.type.empty() ? "no type" : threw.type) +
+                "): " + what_of(threw.cause) + "; mend on() and start it again, or skip() it",
             threw.in, threw.at, threw.where, threw.cause};
 }
 
@@ -319,9 +325,9 @@ void projection_run::skip(position which)
         stands = threw.where == which;
     }
     if (!stands)
-        throw error{errc::invalid_argument, "projection " + name_ + " does not stand before position " +
-                                                std::to_string(which.value) +
-                                                ": skip what projection_failed names"};
+        throw error{errc::invalid_argument,
+                    "projection " + name_ + " does not stand before position " +
+                        std::to_string(which.value) + ": skip what projection_failed names"};
     handle(which.next(), no_position, put_aside{which, false, {}}, go, {});
 }
 
@@ -395,10 +401,10 @@ void projection_run::skip_parked(const topic_partition& in, offset at)
     claim();
     change([&] {
         if (!parked_.remove(in, at))
-            throw error{errc::invalid_argument,
-                        "projection " + name_ + " has nothing parked of " + in.topic + "-" +
-                            std::to_string(in.partition) + " offset " + std::to_string(at.value) +
-                            ": parked() lists what it has"};
+            throw error{errc::invalid_argument, "projection " + name_ + " has nothing parked of " +
+                                                    in.topic + "-" + std::to_string(in.partition) +
+                                                    " offset " + std::to_string(at.value) +
+                                                    ": parked() lists what it has"};
     });
 }
 
@@ -417,9 +423,8 @@ append_record projection_run::parked_record(const topic_partition& in, const rec
     add("cairn_parked_why", why);
     // By another name, so that nobody takes it for the event.
     for (const auto& h : r.headers)
-        copy.headers.push_back(
-            {"parked_" + std::string{h.name},
-             h.value ? std::optional<std::string>{*h.value} : std::nullopt});
+        copy.headers.push_back({"parked_" + std::string{h.name},
+                                h.value ? std::optional<std::string>{*h.value} : std::nullopt});
     return {name_ + ".parked", std::move(copy)};
 }
 
@@ -477,7 +482,8 @@ projection_run::lag projection_run::lag_now() const
         const auto start = p.start_offset();
         const auto end   = p.end_offset();
         const auto known = at.partitions.find(in);
-        const auto next  = known == at.partitions.end() ? start : std::max(known->second.next, start);
+        const auto next =
+            known == at.partitions.end() ? start : std::max(known->second.next, start);
         l.done += static_cast<std::uint64_t>(next - start);
         if (next >= end) continue;
         l.left += static_cast<std::uint64_t>(end - next);

@@ -30,7 +30,7 @@ public:
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
                    const projection_options& options);
 
-    int number() const noexcept { return number_; }
+    int                                       number() const noexcept { return number_; }
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
 
     /// Handles what there was in the log when it began; less where it is to stop. `each_commit` is
@@ -40,8 +40,7 @@ public:
     /// While it is held nothing is handled.
     std::unique_lock<std::mutex> hold() { return std::unique_lock{feeding_}; }
     /// As catch_up(), by who holds it.
-    void catch_up_held(const std::atomic<bool>& stopping,
-                       const std::function<void()>& each_commit);
+    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
 
     /// Commits that it can answer.
     void complete();
@@ -90,15 +89,15 @@ private:
     /// An event that is not handled: it is parked, or left out.
     struct put_aside
     {
-        position where;
-        bool     parked = true;
+        position    where;
+        bool        parked = true;
         std::string why{};
     };
 
     std::vector<topic_partition> partitions() const;
     std::vector<source>          open_sources();
-    void claim();
-    void step(projection_step s) const
+    void                         claim();
+    void                         step(projection_step s) const
     {
         if (options_.on_step) options_.on_step(s);
     }
@@ -106,14 +105,14 @@ private:
     void handle(position end, position not_beyond, const std::optional<put_aside>& aside,
                 const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
     /// As handle(); what fails is done with, or told by projection_failed.
-    void feed(position end, const std::atomic<bool>& stopping,
-              const std::function<void()>& each_commit);
+    void              feed(position end, const std::atomic<bool>& stopping,
+                           const std::function<void()>& each_commit);
     projection_failed failed_at(const handler_threw& threw) const;
     bool              retry_one(const topic_partition& in, offset at);
     append_record     parked_record(const topic_partition& in, const record_view& r,
                                     const std::string& why) const;
     /// Commits a change that is none of an event's.
-    void              change(const std::function<void()>& how);
+    void change(const std::function<void()>& how);
     /// The checkpoint with what the sources have done.
     projection_checkpoint after(std::span<const source> sources, position upto) const;
     void advance(std::span<source> sources, projection_checkpoint to, position upto);
@@ -125,17 +124,17 @@ private:
     const projection_type&                   type_;
     const projection_options&                options_;
 
-    std::mutex                        feeding_;
-    std::shared_ptr<projection_base>  itself_;
-    parked_events                     parked_;
-    table_access&                     access_;
-    event_dispatch                    dispatch_;
-    bool                              claimed_ = false;
-    std::uint64_t                     read_since_commit_ = 0;
+    std::mutex                       feeding_;
+    std::shared_ptr<projection_base> itself_;
+    parked_events                    parked_;
+    table_access&                    access_;
+    event_dispatch                   dispatch_;
+    bool                             claimed_           = false;
+    std::uint64_t                    read_since_commit_ = 0;
 
     mutable std::mutex              mutex_;  // what follows
     mutable std::condition_variable advanced_;
-    projection_checkpoint           at_;     // of what is committed, and of what was of no interest
+    projection_checkpoint           at_;  // of what is committed, and of what was of no interest
     position                        upto_{0};
     bool                            ended_ = false;
 

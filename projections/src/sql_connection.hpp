@@ -48,10 +48,10 @@ public:
 
     /// As run(), but it may be sent together with others; errors come at flush() at the latest.
     virtual void send(const std::string& sql, std::span<const sql_value> parameters) = 0;
-    virtual void flush()                                                            = 0;
+    virtual void flush()                                                             = 0;
 
     /// A transaction that reads one state; and one that writes, alone among those of `name`.
-    virtual void begin_reading()                    = 0;
+    virtual void begin_reading()                        = 0;
     virtual void begin_writing(const std::string& name) = 0;
 
     /// It cannot be used any more.
@@ -61,14 +61,14 @@ public:
 /// How a database calls things.
 struct sql_dialect
 {
-    const char* bytes;             ///< the type of byte strings: BLOB, BYTEA
+    const char* bytes;  ///< the type of byte strings: BLOB, BYTEA
     const char* integer;
     const char* unsigned_integer;  ///< up to 2^64 - 1
     const char* real;
     const char* boolean;
     const char* text;
-    const char* table_options;     ///< after CREATE TABLE (…)
-    bool        text_is_utf8;      ///< and nothing else, nor a zero byte
+    const char* table_options;  ///< after CREATE TABLE (…)
+    bool        text_is_utf8;   ///< and nothing else, nor a zero byte
 };
 
 struct sql_database

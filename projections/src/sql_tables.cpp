@@ -72,9 +72,12 @@ std::string as_utf8(std::string_view text)
     std::string out;
     for (std::size_t i = 0; i < text.size();) {
         const auto  lead = static_cast<std::uint8_t>(text[i]);
-        std::size_t n    = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3
-                           : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
-        bool good = n > 0 && lead != 0 && i + n <= text.size();
+        std::size_t n    = lead < 0x80                   ? 1
+                           : lead >= 0xc2 && lead < 0xe0 ? 2
+                           : lead >= 0xe0 && lead < 0xf0 ? 3
+                           : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                         : 0;
+        bool        good = n > 0 && lead != 0 && i + n <= text.size();
         for (std::size_t k = 1; good && k < n; ++k)
             good = (static_cast<std::uint8_t>(text[i + k]) & 0xc0) == 0x80;
         if (good && n >= 3) {  // no overlong forms, surrogates, or beyond U+10FFFF
@@ -122,12 +125,18 @@ sql_value as_parameter(const column_value& v)
 const char* type_of(const column& c, const sql_dialect& d)
 {
     switch (c.type) {
-    case column_type::boolean: return d.boolean;
-    case column_type::integer: return d.integer;
-    case column_type::unsigned_integer: return c.width < 8 ? d.integer : d.unsigned_integer;
-    case column_type::real: return d.real;
-    case column_type::text: return d.text;
-    case column_type::bytes: break;
+    case column_type::boolean:
+        return d.boolean;
+    case column_type::integer:
+        return d.integer;
+    case column_type::unsigned_integer:
+        return c.width < 8 ? d.integer : d.unsigned_integer;
+    case column_type::real:
+        return d.real;
+    case column_type::text:
+        return d.text;
+    case column_type::bytes:
+        break;
     }
     return d.bytes;
 }
@@ -137,11 +146,11 @@ struct sql_table
 {
     sql_table(const std::string& of, const table_shape& s) : shape{s}
     {
-        const auto name = quoted(of + "." + s.name);
-        get             = "SELECT row_value FROM " + name + " WHERE row_key = $1";
-        count           = "SELECT count(*) FROM " + name;
-        erase           = "DELETE FROM " + name + " WHERE row_key = $1";
-        scan            = "SELECT row_key, row_value FROM " + name + " WHERE row_key ";
+        const auto name     = quoted(of + "." + s.name);
+        get                 = "SELECT row_value FROM " + name + " WHERE row_key = $1";
+        count               = "SELECT count(*) FROM " + name;
+        erase               = "DELETE FROM " + name + " WHERE row_key = $1";
+        scan                = "SELECT row_key, row_value FROM " + name + " WHERE row_key ";
         std::string columns = "row_key, row_value", values = "$1, $2",
                     change = "row_value = excluded.row_value";
         std::size_t n      = 3;
@@ -211,8 +220,8 @@ public:
         constexpr std::size_t page_rows = 256;
 
         std::vector<sql_value> parameters;
-        std::string            sql  = table_.scan;
-        const auto             last = page_.empty() ? std::string{} : page_.back().first;
+        std::string            sql   = table_.scan;
+        const auto             last  = page_.empty() ? std::string{} : page_.back().first;
         const auto             bound = [&](const char* how, const std::string& key) {
             if (!parameters.empty()) sql += " AND row_key ";
             parameters.push_back(sql_bytes{key});
@@ -231,9 +240,8 @@ public:
         sql += rows_.backwards ? " ORDER BY row_key DESC LIMIT " : " ORDER BY row_key LIMIT ";
         sql += std::to_string(page_rows);
         std::vector<std::pair<std::string, std::string>> page;
-        connection_->run(sql, parameters, [&](const sql_row& r) {
-            page.emplace_back(r.bytes(0), r.bytes(1));
-        });
+        connection_->run(sql, parameters,
+                         [&](const sql_row& r) { page.emplace_back(r.bytes(0), r.bytes(1)); });
         page_      = std::move(page);
         started_   = true;
         at_        = 0;
@@ -277,11 +285,12 @@ public:
 
     projection_checkpoint checkpoint() override
     {
-        projection_checkpoint  c;
-        const sql_value        of[] = {std::string_view{of_->projection}, std::int64_t{of_->version}};
-        connection_->run("SELECT checkpoint FROM cairn_projections WHERE projection = $1 AND "
-                         "version = $2",
-                         of, [&](const sql_row& r) { c = decode_checkpoint(r.bytes(0)); });
+        projection_checkpoint c;
+        const sql_value of[] = {std::string_view{of_->projection}, std::int64_t{of_->version}};
+        connection_->run(
+            "SELECT checkpoint FROM cairn_projections WHERE projection = $1 AND "
+            "version = $2",
+            of, [&](const sql_row& r) { c = decode_checkpoint(r.bytes(0)); });
         return c;
     }
     bool get(std::size_t table, bytes_view key, std::string& value) override
@@ -301,9 +310,8 @@ public:
     std::uint64_t count(std::size_t table) override
     {
         std::uint64_t n = 0;
-        connection_->run(of_->tables[table].count, {}, [&](const sql_row& r) {
-            n = static_cast<std::uint64_t>(r.number(0));
-        });
+        connection_->run(of_->tables[table].count, {},
+                         [&](const sql_row& r) { n = static_cast<std::uint64_t>(r.number(0)); });
         return n;
     }
 
@@ -332,9 +340,10 @@ public:
         const auto      bytes = encode(c);
         const sql_value row[] = {sql_bytes{bytes}, std::string_view{of_->projection},
                                  std::int64_t{of_->version}};
-        connection_->send("UPDATE cairn_projections SET checkpoint = $1 WHERE projection = $2 AND "
-                          "version = $3",
-                          row);
+        connection_->send(
+            "UPDATE cairn_projections SET checkpoint = $1 WHERE projection = $2 AND "
+            "version = $3",
+            row);
         connection_->flush();
         connection_->run("COMMIT");
         open_ = false;
@@ -374,12 +383,13 @@ public:
     {
         std::vector<stored_version> all;
         const sql_value             of[] = {std::string_view{projection}};
-        to_->take()->run("SELECT version, active, checkpoint FROM cairn_projections WHERE "
-                         "projection = $1 ORDER BY version",
-                         of, [&](const sql_row& r) {
-                             all.push_back({static_cast<int>(r.number(0)), r.number(1) != 0,
-                                            decode_checkpoint(r.bytes(2))});
-                         });
+        to_->take()->run(
+            "SELECT version, active, checkpoint FROM cairn_projections WHERE "
+            "projection = $1 ORDER BY version",
+            of, [&](const sql_row& r) {
+                all.push_back({static_cast<int>(r.number(0)), r.number(1) != 0,
+                               decode_checkpoint(r.bytes(2))});
+            });
         return all;
     }
 
@@ -391,7 +401,7 @@ public:
         const auto wanted = text_of(shapes);
         change([&](sql_connection& c) {
             std::optional<std::string> stored;
-            const sql_value of[] = {std::string_view{projection}, std::int64_t{version}};
+            const sql_value            of[] = {std::string_view{projection}, std::int64_t{version}};
             c.run("SELECT shapes FROM cairn_projections WHERE projection = $1 AND version = $2", of,
                   [&](const sql_row& r) { stored = r.bytes(0); });
             if (stored) return check_shapes(projection, version, *stored, shapes);
@@ -401,14 +411,15 @@ public:
                 names += t.shape.name + "\n";
             }
             projection_checkpoint nothing;
-            nothing.code_version = code_version;
+            nothing.code_version  = code_version;
             const auto      bytes = encode(nothing);
             const sql_value row[] = {std::string_view{projection}, std::int64_t{version},
                                      std::string_view{wanted}, std::string_view{names},
                                      sql_bytes{bytes}};
-            c.run("INSERT INTO cairn_projections (projection, version, active, shapes, tables, "
-                  "checkpoint) VALUES ($1, $2, 0, $3, $4, $5)",
-                  row);
+            c.run(
+                "INSERT INTO cairn_projections (projection, version, active, shapes, tables, "
+                "checkpoint) VALUES ($1, $2, 0, $3, $4, $5)",
+                row);
         });
         return tables;
     }
@@ -426,9 +437,10 @@ public:
                               " AS SELECT * FROM " +
                               quoted(versioned(projection, version) + "." + table));
             const sql_value now[] = {std::int64_t{version}, std::string_view{projection}};
-            c.run("UPDATE cairn_projections SET active = CASE WHEN version = $1 THEN 1 ELSE 0 END "
-                  "WHERE projection = $2",
-                  now);
+            c.run(
+                "UPDATE cairn_projections SET active = CASE WHEN version = $1 THEN 1 ELSE 0 END "
+                "WHERE projection = $2",
+                now);
         });
     }
 
@@ -462,15 +474,16 @@ private:
         }
     }
 
-    static std::vector<std::pair<int, std::vector<std::string>>>
-    tables_of(sql_connection& c, const std::string& projection)
+    static std::vector<std::pair<int, std::vector<std::string>>> tables_of(
+        sql_connection& c, const std::string& projection)
     {
         std::vector<std::pair<int, std::vector<std::string>>> all;
         const sql_value                                       of[] = {std::string_view{projection}};
         c.run("SELECT version, tables FROM cairn_projections WHERE projection = $1", of,
               [&](const sql_row& r) {
-                  auto&       names = all.emplace_back(static_cast<int>(r.number(0)),
-                                                       std::vector<std::string>{}).second;
+                  auto& names =
+                      all.emplace_back(static_cast<int>(r.number(0)), std::vector<std::string>{})
+                          .second;
                   std::string name;
                   for (const char ch : r.bytes(1))
                       if (ch == '\n')

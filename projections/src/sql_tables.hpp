@@ -9,8 +9,9 @@ namespace cairn::detail {
 
 /// Tables in a database that speaks SQL.
 ///
-///     cairn_projections    a row for each version: its shapes, its checkpoint, whether it is active
-///     "sales@2.spent"      the rows of a table: row_key and row_value are what Cairn reads, the
+///     cairn_projections    a row for each version: its shapes, its checkpoint, whether it is
+///     active "sales@2.spent"      the rows of a table: row_key and row_value are what Cairn reads,
+///     the
 ///                          other columns say the same to people
 ///     sales_spent          a view of the active version's: what others are to ask
 std::shared_ptr<table_store> make_sql_store(sql_database database);

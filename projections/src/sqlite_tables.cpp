@@ -89,7 +89,7 @@ public:
             throw;
         }
         done();
-        auto& back = const_cast<statement_ptr&>(s);
+        auto& back       = const_cast<statement_ptr&>(s);
         statements_[sql] = std::move(back);
     }
     void send(const std::string& sql, std::span<const sql_value> parameters) override
@@ -117,8 +117,8 @@ private:
         auto& s = statements_[sql];
         if (s) return s;
         sqlite3_stmt* made = nullptr;
-        const int     rc   = sqlite3_prepare_v2(database_.get(), sql.data(),
-                                                static_cast<int>(sql.size()), &made, nullptr);
+        const int rc = sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()),
+                                          &made, nullptr);
         s.reset(made);
         if (rc != SQLITE_OK) fail(rc);
         return s;
@@ -154,10 +154,12 @@ private:
                         what + "; another process holds it, and it is tried again"};
         case SQLITE_FULL:
             throw storage_error{errc::disk_full, what + "; make room, and it goes on"};
-        case SQLITE_NOMEM: throw storage_error{errc::out_of_memory, what};
+        case SQLITE_NOMEM:
+            throw storage_error{errc::out_of_memory, what};
         case SQLITE_READONLY:
         case SQLITE_PERM:
-        case SQLITE_CANTOPEN: throw storage_error{errc::not_writable, what};
+        case SQLITE_CANTOPEN:
+            throw storage_error{errc::not_writable, what};
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB:
             broken_ = true;
@@ -166,7 +168,8 @@ private:
         case SQLITE_IOERR:
             broken_ = true;
             throw storage_error{errc::io_failed, what + "; check the disk, then restart"};
-        default: throw storage_error{errc::io_failed, what};
+        default:
+            throw storage_error{errc::io_failed, what};
         }
     }
 

@@ -67,10 +67,14 @@ template <class N8, class N16, class N32, class N64>
 N64 number_of(row_bytes& in, std::uint8_t width, bool of_key)
 {
     switch (width) {
-    case 1: return number_from<N8>(in, of_key);
-    case 2: return number_from<N16>(in, of_key);
-    case 4: return number_from<N32>(in, of_key);
-    default: return number_from<N64>(in, of_key);
+    case 1:
+        return number_from<N8>(in, of_key);
+    case 2:
+        return number_from<N16>(in, of_key);
+    case 4:
+        return number_from<N32>(in, of_key);
+    default:
+        return number_from<N64>(in, of_key);
     }
 }
 
@@ -81,18 +85,21 @@ column_value read_column(row_bytes& in, const column& c, bool of_key)
     const bool opaque = c.type == column_type::bytes;
     if (!of_key && c.nullable && !opaque && in.take(1).front() == '\0') return {};
     switch (c.type) {
-    case column_type::boolean: return {std::int64_t{number_from<bool>(in, of_key)}};
+    case column_type::boolean:
+        return {std::int64_t{number_from<bool>(in, of_key)}};
     case column_type::integer:
-        return {number_of<std::int8_t, std::int16_t, std::int32_t, std::int64_t>(in, c.width,
-                                                                                 of_key)};
+        return {
+            number_of<std::int8_t, std::int16_t, std::int32_t, std::int64_t>(in, c.width, of_key)};
     case column_type::unsigned_integer:
         return {number_of<std::uint8_t, std::uint16_t, std::uint32_t, std::uint64_t>(in, c.width,
                                                                                      of_key)};
     case column_type::real:
         return {c.width == 4 ? double{number_from<float>(in, of_key)}
                              : number_from<double>(in, of_key)};
-    case column_type::text: return {number_from<std::string>(in, of_key)};
-    case column_type::bytes: break;
+    case column_type::text:
+        return {number_from<std::string>(in, of_key)};
+    case column_type::bytes:
+        break;
     }
     return {std::string{in.take(in.take_size())}, true};
 }
@@ -106,8 +113,8 @@ std::string row_text(const table_shape& shape, bytes_view key, bytes_view value)
             if (!text.empty()) text += ", ";
             const auto v = read_column(in, c, of_key);
             if (const auto* i = std::get_if<std::int64_t>(&v.is))
-                text += c.type == column_type::boolean ? (*i ? "true" : "false")
-                                                       : std::to_string(*i);
+                text +=
+                    c.type == column_type::boolean ? (*i ? "true" : "false") : std::to_string(*i);
             else if (const auto* u = std::get_if<std::uint64_t>(&v.is))
                 text += std::to_string(*u);
             else if (const auto* d = std::get_if<double>(&v.is)) {
@@ -161,8 +168,7 @@ projection_checkpoint decode_checkpoint(bytes_view bytes)
 {
     const auto            row = value_from<checkpoint_row>(bytes);
     projection_checkpoint c{{}, row.epoch, row.code_version, row.complete};
-    for (const auto& p : row.partitions)
-        c.partitions[{p.topic, p.partition}] = {p.next, p.upto};
+    for (const auto& p : row.partitions) c.partitions[{p.topic, p.partition}] = {p.next, p.upto};
     return c;
 }
 

@@ -13,12 +13,24 @@ std::string table_shape::text() const
         for (const auto& c : columns) {
             if (!text.empty()) text += ", ";
             switch (c.type) {
-            case column_type::boolean: text += "bool"; break;
-            case column_type::integer: text += "i" + std::to_string(8 * c.width); break;
-            case column_type::unsigned_integer: text += "u" + std::to_string(8 * c.width); break;
-            case column_type::real: text += "f" + std::to_string(8 * c.width); break;
-            case column_type::text: text += "text"; break;
-            case column_type::bytes: text += "bytes"; break;
+            case column_type::boolean:
+                text += "bool";
+                break;
+            case column_type::integer:
+                text += "i" + std::to_string(8 * c.width);
+                break;
+            case column_type::unsigned_integer:
+                text += "u" + std::to_string(8 * c.width);
+                break;
+            case column_type::real:
+                text += "f" + std::to_string(8 * c.width);
+                break;
+            case column_type::text:
+                text += "text";
+                break;
+            case column_type::bytes:
+                text += "bytes";
+                break;
             }
             if (c.nullable) text += "?";
         }
@@ -45,9 +57,8 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
         });
     };
     if (!is_name(shape.name))
-        throw error{errc::invalid_argument,
-                    "a table cannot be called '" + shape.name +
-                        "': take 1 to 63 of a to z, 0 to 9 and _"};
+        throw error{errc::invalid_argument, "a table cannot be called '" + shape.name +
+                                                "': take 1 to 63 of a to z, 0 to 9 and _"};
     for (const auto& other : shapes_)
         if (other.name == shape.name)
             throw error{errc::invalid_argument,
@@ -61,16 +72,16 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
     const auto  name  = [&](std::vector<column>& of, const std::string& otherwise) {
         for (std::size_t i = 0; i < of.size(); ++i)
             of[i].name = named < columns.size()
-                             ? columns[named++]
-                             : otherwise + (of.size() == 1 ? "" : "_" + std::to_string(i + 1));
+                               ? columns[named++]
+                               : otherwise + (of.size() == 1 ? "" : "_" + std::to_string(i + 1));
     };
     name(shape.key, "key");
     name(shape.value, "value");
     for (const auto& name_of : columns)
         if (!is_name(name_of))
-            throw error{errc::invalid_argument,
-                        "table " + shape.name + " cannot have a column '" + name_of +
-                            "': take 1 to 63 of a to z, 0 to 9 and _"};
+            throw error{errc::invalid_argument, "table " + shape.name + " cannot have a column '" +
+                                                    name_of +
+                                                    "': take 1 to 63 of a to z, 0 to 9 and _"};
     shapes_.push_back(std::move(shape));
     rows_.emplace_back();
     return shapes_.size() - 1;
@@ -92,9 +103,9 @@ void table_access::check_change(std::size_t table, bytes_view key) const
         throw error{errc::not_writing, "table " + shapes_[table].name +
                                            " is changed outside of on(): only events change it"};
     if (key.size() > key_bytes_max)
-        throw error{errc::key_too_long,
-                    "a key of " + std::to_string(key.size()) + " bytes for table " +
-                        shapes_[table].name + ": it has at most " + std::to_string(key_bytes_max)};
+        throw error{errc::key_too_long, "a key of " + std::to_string(key.size()) +
+                                            " bytes for table " + shapes_[table].name +
+                                            ": it has at most " + std::to_string(key_bytes_max)};
 }
 
 table_access::entry& table_access::known(std::size_t table, bytes_view key, bool read)
@@ -160,9 +171,8 @@ public:
                   bool backwards)
         : stored_{std::move(stored)}, changed_{std::move(changed)}, backwards_{backwards}
     {
-        std::sort(changed_.begin(), changed_.end(), [this](const auto& a, const auto& b) {
-            return comes_before(a.first, b.first);
-        });
+        std::sort(changed_.begin(), changed_.end(),
+                  [this](const auto& a, const auto& b) { return comes_before(a.first, b.first); });
         more_ = stored_->next();
     }
 
@@ -231,8 +241,8 @@ std::vector<row_change> table_access::changes() const
     for (std::size_t table = 0; table < rows_.size(); ++table) {
         const auto first = static_cast<std::ptrdiff_t>(all.size());
         for (const auto* e : rows_[table].changed)
-            all.push_back({table, e->key,
-                           e->value ? std::optional<bytes_view>{*e->value} : std::nullopt});
+            all.push_back(
+                {table, e->key, e->value ? std::optional<bytes_view>{*e->value} : std::nullopt});
         std::sort(all.begin() + first, all.end(),
                   [](const auto& a, const auto& b) { return a.key < b.key; });
     }
@@ -242,7 +252,7 @@ std::vector<row_change> table_access::changes() const
 void table_access::committed() noexcept
 {
     constexpr std::size_t memory_max = 64u << 20;
-    bytes_ = 0;
+    bytes_                           = 0;
     outputs_.clear();
     if (in_memory_ > memory_max) return forget();
     for (auto& rows : rows_) {

@@ -29,8 +29,8 @@ namespace {
 struct options : settings
 {
     std::string   import_file;
-    std::uint64_t lines  = 541'909;     // made up, without a file
-    std::uint64_t events = 20'000'000;  // of the long log
+    std::uint64_t lines      = 541'909;     // made up, without a file
+    std::uint64_t events     = 20'000'000;  // of the long log
     int           partitions = 8;
 };
 
@@ -53,8 +53,8 @@ struct sales : projection<LineSold>
     {
         std::int64_t quantity = 0, milli = 0;
     };
-    table<std::string, product>                                   products{this, "products"};
-    table<std::pair<std::string, std::uint16_t>, std::int64_t>    months{this, "months"};
+    table<std::string, product>                                products{this, "products"};
+    table<std::pair<std::string, std::uint16_t>, std::int64_t> months{this, "months"};
 
     void on(LineSold::Reader e, const origin&)
     {
@@ -103,12 +103,11 @@ std::vector<line> made_up(std::uint64_t count)
     std::vector<line> all;
     for (std::uint64_t i = 0; i < count; ++i) {
         const auto mix = (i + 1) * 0x9E3779B97F4A7C15u;
-        all.push_back({std::to_string(536'365 + i / 21), std::to_string(20'000 + (mix >> 40) % 4'000),
-                       i % 10 == 0 ? "country " + std::to_string((mix >> 20) % 37)
-                                   : "United Kingdom",
-                       static_cast<std::uint16_t>(131 + i * 13 / count),
-                       static_cast<std::int64_t>(mix >> 60),
-                       static_cast<std::int64_t>(mix >> 52)});
+        all.push_back(
+            {std::to_string(536'365 + i / 21), std::to_string(20'000 + (mix >> 40) % 4'000),
+             i % 10 == 0 ? "country " + std::to_string((mix >> 20) % 37) : "United Kingdom",
+             static_cast<std::uint16_t>(131 + i * 13 / count), static_cast<std::int64_t>(mix >> 60),
+             static_cast<std::int64_t>(mix >> 52)});
     }
     return all;
 }
@@ -145,7 +144,7 @@ void fill(commit_log& log, std::uint64_t count, const std::vector<line>& lines)
             b.setQuantity(l.quantity);
             b.setMilli(l.milli);
         }};
-        record r;
+        record                       r;
         r.key   = l.invoice;
         r.value = std::string{e.bytes()};
         r.headers.push_back({std::string{header_names::data_schema}, data_schema});
@@ -170,7 +169,7 @@ public:
         if (o_.wants("retail_project_memory") || o_.wants("retail_project_lmdb") ||
             o_.wants("retail_project_sqlite")) {
             const scratch_directory place{o_.directory};
-            auto log = commit_log::open(place.path() + "/data");
+            auto                    log = commit_log::open(place.path() + "/data");
             log.create_topic("sales", o_.partitions);
             fill(log, lines.size(), lines);
             log.merge();
@@ -198,9 +197,11 @@ private:
     void project(const std::string& part, const commit_log& log, std::shared_ptr<table_store> to,
                  std::size_t each, const retail_totals& want)
     {
-        projection_runner<sales> runner{log, "sales", std::move(to),
-                                        {.commit_events_max = each,
-                                         .commit_time_max   = std::chrono::hours{1}}};
+        projection_runner<sales> runner{
+            log,
+            "sales",
+            std::move(to),
+            {.commit_events_max = each, .commit_time_max = std::chrono::hours{1}}};
         const auto cpu  = cpu_seconds();
         const auto from = std::chrono::steady_clock::now();
         runner.run_until_idle();
@@ -224,9 +225,10 @@ private:
         fill(log, o_.events, lines);
         log.merge();
         projection_runner<sales> runner{
-            log, "sales", lmdb_tables(place.path() + "/tables"),
-            {.commit_events_max = 100'000,
-             .on_progress       = [](const rebuild_progress& p) {
+            log,
+            "sales",
+            lmdb_tables(place.path() + "/tables"),
+            {.commit_events_max = 100'000, .on_progress = [](const rebuild_progress& p) {
                  std::fprintf(stderr, "\rversion %d: %llu of %llu events, %.0f/s ", p.version,
                               static_cast<unsigned long long>(p.events),
                               static_cast<unsigned long long>(p.total), p.events_per_s);

@@ -44,15 +44,15 @@ public:
     {
         if (::geteuid() == 0) {  // as which it does not run
             const auto* someone = ::getpwnam("nobody");
-            if (someone == nullptr || ::chown(place_.path().c_str(), someone->pw_uid,
-                                              someone->pw_gid) != 0)
+            if (someone == nullptr ||
+                ::chown(place_.path().c_str(), someone->pw_uid, someone->pw_gid) != 0)
                 throw std::runtime_error{"PostgreSQL does not run as root, nor is there nobody"};
             user_  = someone->pw_uid;
             group_ = someone->pw_gid;
         }
-        const auto made = run({programs() + "/initdb", "-D", data_, "-U", "cairn", "-A", "trust",
-                               "-E", "UTF8", "--locale=C", "-N"});
-        int status = 0;
+        const auto made   = run({programs() + "/initdb", "-D", data_, "-U", "cairn", "-A", "trust",
+                                 "-E", "UTF8", "--locale=C", "-N"});
+        int        status = 0;
         ::waitpid(made.process, &status, 0);
         if (status != 0) throw std::runtime_error{"initdb failed"};
         start();

@@ -97,7 +97,8 @@ TEST_CASE("waiting for what does not come ends at the deadline, and when the run
     waits.join();
 }
 
-TEST_CASE("an event that a handler throws at stops the projection before it, and nothing is skipped")
+TEST_CASE(
+    "an event that a handler throws at stops the projection before it, and nothing is skipped")
 {
     a_store    s{CAIRN_EACH_STORE};
     const auto log = a_log(1);
@@ -126,7 +127,7 @@ TEST_CASE("an event that a handler throws at stops the projection before it, and
         table<std::string, std::int64_t>  by_customer{this, "by_customer"};
         table<std::string, std::int64_t>  by_country{this, "by_country"};
         table<std::string, std::uint64_t> counted{this, "counted"};
-        void on(sales::Sold::Reader, const origin&)
+        void                              on(sales::Sold::Reader, const origin&)
         {
             counted.update("events", [](auto& n) { ++n; });
         }
@@ -159,7 +160,7 @@ TEST_CASE("records of all partitions are handled in the order of their positions
     struct in_order : projection<sales::Sold>
     {
         table<std::int64_t, std::string> seen{this, "seen"};
-        void on(sales::Sold::Reader e, const origin& from)
+        void                             on(sales::Sold::Reader e, const origin& from)
         {
             for (const auto& last : seen.rows_backwards()) {
                 if (last.key >= from.position().value) throw std::runtime_error{"out of order"};
@@ -170,8 +171,7 @@ TEST_CASE("records of all partitions are handled in the order of their positions
     };
     const auto log = a_log(5);
     for (int i = 0; i < 200; ++i) happen(log, sold(std::to_string(i), 1));
-    projection_runner<in_order> runner{log, "in_order", memory_tables(),
-                                       {.commit_events_max = 7}};
+    projection_runner<in_order> runner{log, "in_order", memory_tables(), {.commit_events_max = 7}};
     runner.run_until_idle();
     CHECK(runner.view().read()->seen.size() == 200);
     CHECK(runner.status().commits > 20);
@@ -182,9 +182,10 @@ TEST_CASE("a projection knows where its events come from")
     struct where : projection<sales::Sold>
     {
         table<std::string, std::string> from{this, "from"};
-        void on(sales::Sold::Reader e, const origin& o)
+        void                            on(sales::Sold::Reader e, const origin& o)
         {
-            from.put(e.getCustomer(), std::string{o.topic()} + "/" + std::string{o.stream()} + " v" +
+            from.put(e.getCustomer(), std::string{o.topic()} + "/" + std::string{o.stream()} +
+                                          " v" +
                                           std::to_string(o.version().value_or(version{-1}).value) +
                                           (o.id() ? " id" : ""));
         }
@@ -262,7 +263,7 @@ TEST_CASE("events that retention took before they were counted are missed aloud"
 
 TEST_CASE("what wakes a projection that sleeps is a commit, also of a topic that is new")
 {
-    auto log = commit_log::in_memory();
+    auto                       log = commit_log::in_memory();
     projection_runner<revenue> runner{log, "revenue", memory_tables()};
     runner.start();
     log.ensure_topic("sales", 2);
@@ -287,8 +288,9 @@ TEST_CASE("a runner is started and stopped many times, and nothing hangs or coun
 TEST_CASE("a projection has a good name")
 {
     const auto log = a_log();
-    CHECK(complaint_of([&] { projection_runner<revenue>{log, "../x", memory_tables()}; })
-              ->says("cannot be called '../x'"));
+    CHECK(complaint_of([&] {
+              projection_runner<revenue>{log, "../x", memory_tables()};
+          })->says("cannot be called '../x'"));
 }
 
 namespace {
@@ -348,8 +350,9 @@ TEST_CASE("what throws is parked where that is asked, and later events of its ke
 
     // In vain, and counted.
     CHECK(runner.retry_parked() == 0);
-    CHECK(runner.parked()[0].attempts + runner.parked()[1].attempts +
-              runner.parked()[2].attempts + runner.parked()[3].attempts == 4);
+    CHECK(runner.parked()[0].attempts + runner.parked()[1].attempts + runner.parked()[2].attempts +
+              runner.parked()[3].attempts ==
+          4);
     // Given up: what waits behind it goes on.
     runner.skip_parked(poison.in, poison.at);
     CHECK(complaint_of([&] { runner.skip_parked(poison.in, poison.at); })->says("nothing parked"));
@@ -449,13 +452,13 @@ TEST_CASE("an inline projection has counted an event when the call that recorded
     a_store           s{CAIRN_EACH_STORE};
     const auto        log = a_log();
     const event_store store{log};
-    const auto buy = [&](const std::string& customer, std::int64_t cents) {
-        auto           events = store;
-        append_request request;
+    const auto        buy = [&](const std::string& customer, std::int64_t cents) {
+        auto            events = store;
+        append_request  request;
         const stream_id stream{"sales", customer};
         request.records.push_back(
-            {"sales", store.core().record_of(sold(customer, cents), stream,
-                                             log.stream_version(stream), {})});
+                   {"sales", store.core().record_of(sold(customer, cents), stream,
+                                                    log.stream_version(stream), {})});
         store.core().try_append(request).value();
     };
     happen(log, sold("ada", 1));

@@ -32,8 +32,8 @@ struct revenue_2 : projection<sales::Sold>
 /// And with other tables.
 struct revenue_3 : projection<sales::Sold>
 {
-    static constexpr int        version = 3;
-    table<std::string, double>  euros{this, "euros"};
+    static constexpr int       version = 3;
+    table<std::string, double> euros{this, "euros"};
 
     void on(sales::Sold::Reader e, const origin&)
     {
@@ -42,8 +42,7 @@ struct revenue_3 : projection<sales::Sold>
 };
 
 struct crash
-{
-};
+{};
 
 commit_log a_log_of(int events)
 {
@@ -57,12 +56,12 @@ commit_log a_log_of(int events)
 
 TEST_CASE("while a version is rebuilt the old one answers and counts on, and then the new one")
 {
-    a_store                    s{CAIRN_EACH_STORE};
-    const auto                 log = a_log_of(20);
-    int                        told = 0;
-    projection_options         o;
-    o.commit_events_max = 3;
-    bool rebuilding     = false;
+    a_store            s{CAIRN_EACH_STORE};
+    const auto         log  = a_log_of(20);
+    int                told = 0;
+    projection_options o;
+    o.commit_events_max              = 3;
+    bool                  rebuilding = false;
     std::function<void()> meanwhile;
     o.on_progress = [&](const rebuild_progress& p) {
         ++told;
@@ -123,7 +122,8 @@ TEST_CASE("no reader is sent back while a rebuild swaps under load")
     CHECK(view.read()->events() == 130);
 }
 
-TEST_CASE("code with another version number rebuilds by itself, and the old tables answer meanwhile")
+TEST_CASE(
+    "code with another version number rebuilds by itself, and the old tables answer meanwhile")
 {
     a_store    s{CAIRN_EACH_STORE};
     const auto log = a_log_of(14);
@@ -167,8 +167,8 @@ TEST_CASE("a rebuild that a crash has interrupted goes on where it was, at each 
     a_store    s{CAIRN_EACH_STORE};
     const auto log = a_log_of(30);
     projection_runner<revenue>{log, "revenue", s.store}.run_until_idle();
-    const auto want = projection_runner<revenue>{log, "revenue", s.store}.view().read()->spent_by(
-        "customer 2");
+    const auto want =
+        projection_runner<revenue>{log, "revenue", s.store}.view().read()->spent_by("customer 2");
     for (int n = 0;; ++n) {
         int                steps = 0;
         projection_options o;

@@ -27,14 +27,14 @@ struct place
 
 struct article
 {
-    std::string                         name;
-    std::int64_t                        cents = 0;
-    std::optional<std::string>          note;
-    std::vector<place>                  places;
+    std::string                          name;
+    std::int64_t                         cents = 0;
+    std::optional<std::string>           note;
+    std::vector<place>                   places;
     std::map<std::string, std::uint32_t> stock;
-    size                                how = size::small;
-    double                              weight = 0;
-    timestamp                           since;
+    size                                 how    = size::small;
+    double                               weight = 0;
+    timestamp                            since;
 
     friend bool operator==(const article&, const article&) = default;
 };
@@ -74,9 +74,9 @@ TEST_CASE("keys are ordered by their bytes as they are by themselves")
         {{"a", 2}, {"a", -2}, {"", 9}, {"ab", 0}, {std::string{"a\0", 2}, 1}});
     is_ordered<place>({{"UK", 1}, {"UK", 2}, {"FR", 3}, {"", 0}});
     is_ordered<position>({position{0}, position{7}, position{-1}});
-    is_ordered<std::chrono::sys_days>(
-        {std::chrono::sys_days{}, std::chrono::sys_days{std::chrono::days{-5}},
-         std::chrono::sys_days{std::chrono::days{20'000}}});
+    is_ordered<std::chrono::sys_days>({std::chrono::sys_days{},
+                                       std::chrono::sys_days{std::chrono::days{-5}},
+                                       std::chrono::sys_days{std::chrono::days{20'000}}});
     is_ordered<bool>({false, true});
 }
 
@@ -98,8 +98,14 @@ TEST_CASE("random keys of text and numbers are ordered by their bytes")
 
 TEST_CASE("a value reads as it was put")
 {
-    const article a{"lamp", -30'00, "broken", {{"UK", 3}, {"", -1}}, {{"red", 5u}, {"", 0u}},
-                    size::large, 2.5, timestamp{1'700'000'000'000}};
+    const article a{"lamp",
+                    -30'00,
+                    "broken",
+                    {{"UK", 3}, {"", -1}},
+                    {{"red", 5u}, {"", 0u}},
+                    size::large,
+                    2.5,
+                    timestamp{1'700'000'000'000}};
     std::string   bytes;
     put_value(bytes, a);
     CHECK(value_from<article>(bytes) == a);
@@ -112,8 +118,14 @@ TEST_CASE("a value reads as it was put")
 
 TEST_CASE("a row reads as it was put, and its columns can be told apart by its shape")
 {
-    const article a{"lamp", -30'00, "broken", {{"UK", 3}, {"", -1}}, {{"red", 5u}, {"", 0u}},
-                    size::large, 2.5, timestamp{1'700'000'000'000}};
+    const article a{"lamp",
+                    -30'00,
+                    "broken",
+                    {{"UK", 3}, {"", -1}},
+                    {{"red", 5u}, {"", 0u}},
+                    size::large,
+                    2.5,
+                    timestamp{1'700'000'000'000}};
     std::string   bytes;
     put_row(bytes, a);
     CHECK(row_from<article>(bytes) == a);

@@ -45,8 +45,8 @@ std::string value_of(std::int64_t n)
     return bytes;
 }
 
-void commit(projection_tables& tables, const std::map<std::string, std::optional<std::int64_t>>& rows,
-            std::int64_t next = 0)
+void commit(projection_tables&                                        tables,
+            const std::map<std::string, std::optional<std::int64_t>>& rows, std::int64_t next = 0)
 {
     auto                    writer = tables.write();
     auto                    c      = writer->checkpoint();
@@ -161,7 +161,8 @@ TEST_CASE("of a projection one version is active, and a version that is dropped 
     a_store s{CAIRN_EACH_STORE};
     CAPTURE(s.kind);
     CHECK(s.store->versions("sales").empty());
-    for (const int n : {1, 2, 10}) commit(*s.store->open("sales", n, 1, two_tables), {{"ada", n}}, n);
+    for (const int n : {1, 2, 10})
+        commit(*s.store->open("sales", n, 1, two_tables), {{"ada", n}}, n);
     (void)s.store->open("sales-by-day", 7, 1, two_tables);
     s.store->activate("sales", 1);
     s.store->activate("sales", 10);
@@ -184,11 +185,11 @@ TEST_CASE("one has the right to change tables at a time, and one of before is re
     std::atomic<int> inside{0}, most{0};
     const auto       add = [&] {
         for (int i = 0; i < 50; ++i) {
-            auto writer = tables->write();
-            most        = std::max(most.load(), ++inside);
-            const auto  k = key_of("n");
-            const auto  v = value_of(get(*writer, "n").value_or(0) + 1);
-            row_change  c{0, k, v};
+            auto writer  = tables->write();
+            most         = std::max(most.load(), ++inside);
+            const auto k = key_of("n");
+            const auto v = value_of(get(*writer, "n").value_or(0) + 1);
+            row_change c{0, k, v};
             --inside;
             writer->commit({&c, 1}, writer->checkpoint());
         }
@@ -231,16 +232,16 @@ TEST_CASE("random changes through tables and an index are as those of a std::map
 {
     a_store s{CAIRN_EACH_STORE};
     CAPTURE(s.kind);
-    std::mt19937_64 random{testing::seed()};
-    people          p;
-    auto&           access = detail::access_of(p);
-    const auto      tables = s.store->open("people", 1, 1, access.shapes());
+    std::mt19937_64                       random{testing::seed()};
+    people                                p;
+    auto&                                 access = detail::access_of(p);
+    const auto                            tables = s.store->open("people", 1, 1, access.shapes());
     std::map<std::string, people::person> model;
 
     const auto agrees = [&] {
-        std::map<std::string, people::person>              found;
-        std::multimap<std::string, std::string>            towns, wanted;
-        std::vector<std::string>                           backwards;
+        std::map<std::string, people::person>   found;
+        std::multimap<std::string, std::string> towns, wanted;
+        std::vector<std::string>                backwards;
         for (const auto& [key, value] : p.all.rows()) found.emplace(key, value);
         for (const auto& [key, value] : p.all.rows_backwards()) backwards.push_back(key);
         for (const auto& [key, value] : p.by_town.rows()) towns.emplace(value.town, key);
@@ -254,7 +255,7 @@ TEST_CASE("random changes through tables and an index are as those of a std::map
         std::size_t       of_town = 0;
         for (const auto& [key, value] : p.by_town.rows(town)) of_town += value.town == town;
         REQUIRE(of_town == wanted.count(town));
-        const auto from = std::to_string(random() % 20), to = std::to_string(random() % 20);
+        const auto  from = std::to_string(random() % 20), to = std::to_string(random() % 20);
         std::size_t between = 0;
         for (const auto& [key, value] : p.all.rows(from, to)) between += key >= from && key < to;
         REQUIRE(between == static_cast<std::size_t>(std::count_if(

@@ -27,7 +27,8 @@ struct fold_options
 
 namespace detail {
 
-bound_projection fold(const event_store& events, const projection_type& type, const fold_options& o);
+bound_projection fold(const event_store& events, const projection_type& type,
+                      const fold_options& o);
 
 }  // namespace detail
 

@@ -4,7 +4,7 @@
 #include <cairn/projections/table.hpp>
 
 #include <cairn/framework/detail/event_dispatch.hpp>
-#include <cairn/framework/event.hpp>   // event_list
+#include <cairn/framework/event.hpp>  // event_list
 #include <cairn/framework/origin.hpp>
 
 #include <concepts>
@@ -75,8 +75,9 @@ namespace detail {
 template <class P, class E>
 struct must_handle
 {
-    static_assert(handles<P, E>, "the projection lists this event, and has no `void "
-                                 "on(Event::Reader, const cairn::origin&)`");
+    static_assert(handles<P, E>,
+                  "the projection lists this event, and has no `void "
+                  "on(Event::Reader, const cairn::origin&)`");
 };
 
 /// What is known of a projection whose type is not.

@@ -23,7 +23,7 @@ enum class projection_step {
     posting,     ///< what its flows made for topics, if anything
     committing,  ///< its rows and the checkpoint
     committed,
-    swapping,    ///< a new version answers from then on
+    swapping,  ///< a new version answers from then on
 };
 
 /// What becomes of an event that a handler throws at.
@@ -43,8 +43,8 @@ struct projection_options
     std::size_t               commit_bytes_max  = 16u << 20;
     std::chrono::milliseconds commit_time_max{1'000};
 
-    /// Of events that throw. What is parked is written to the topic <projection>.parked as well, for
-    /// whoever watches: at least once, with where it is from in its headers.
+    /// Of events that throw. What is parked is written to the topic <projection>.parked as well,
+    /// for whoever watches: at least once, with where it is from in its headers.
     cairn::on_failure on_failure = cairn::on_failure::stop;
 
     /// Versions that another has taken the place of are kept, so that one can swap back; false:
@@ -61,10 +61,10 @@ struct projection_options
 /// Whether tables are what the log says.
 struct verification
 {
-    bool          ok = false;
-    position      upto{0};      ///< compared as of this position
-    std::uint64_t stored = 0;   ///< a digest of the rows
-    std::uint64_t rebuilt = 0;  ///< of those that were built again
+    bool                     ok = false;
+    position                 upto{0};      ///< compared as of this position
+    std::uint64_t            stored  = 0;  ///< a digest of the rows
+    std::uint64_t            rebuilt = 0;  ///< of those that were built again
     std::vector<std::string> different{};  ///< the tables that differ
 };
 
@@ -78,19 +78,19 @@ public:
                     projection_type type, projection_options o);
     ~projection_core();
 
-    void run_until_idle();
-    void start();
-    void start_inline();
-    void stop() noexcept;
-    void rebuild();
-    void cancel_rebuild();
-    void swap_to(int number);
-    void drop(int number);
+    void                      run_until_idle();
+    void                      start();
+    void                      start_inline();
+    void                      stop() noexcept;
+    void                      rebuild();
+    void                      cancel_rebuild();
+    void                      swap_to(int number);
+    void                      drop(int number);
     std::vector<parked_event> parked(std::size_t at_most, const std::optional<parked_event>& after);
-    std::size_t retry_parked();
-    void        skip_parked(const topic_partition& in, offset at);
-    void        skip(position which);
-    verification verify();
+    std::size_t               retry_parked();
+    void                      skip_parked(const topic_partition& in, offset at);
+    void                      skip(position which);
+    verification              verify();
 
     std::shared_ptr<projection_source> source() const noexcept;
 
@@ -103,9 +103,8 @@ private:
 
 /// Keeps a projection's tables as the log says.
 ///
-///     cairn::projection_runner<Revenue> revenue{log, "revenue", cairn::lmdb_tables("projections")};
-///     revenue.start();
-///     revenue.view().read()->spent_by("Ada");
+///     cairn::projection_runner<Revenue> revenue{log, "revenue",
+///     cairn::lmdb_tables("projections")}; revenue.start(); revenue.view().read()->spent_by("Ada");
 ///
 /// A projection has versions of its tables, each with a number. The active one answers. rebuild()
 /// makes the next one, from the beginning of the log, while the active one is kept up to date and
@@ -144,10 +143,11 @@ public:
     /// Handles what is there and what comes. It sleeps until the next commit.
     void start() { core_.start(); }
     /// Handles what is there, and from then on each event before the call that records it returns:
-    /// whoever has done something finds it done. For that, repositories and deciders must be made of
-    /// the same event_store as this runner. What others record (by a bare log, in another process) is
-    /// handled with the next event. A handler that throws stops the projection, not the command: what
-    /// has happened has happened. on() must not record anything through that event_store.
+    /// whoever has done something finds it done. For that, repositories and deciders must be made
+    /// of the same event_store as this runner. What others record (by a bare log, in another
+    /// process) is handled with the next event. A handler that throws stops the projection, not the
+    /// command: what has happened has happened. on() must not record anything through that
+    /// event_store.
     void start_inline() { core_.start_inline(); }
     /// Ends either, after the event that is being handled; what was handled is committed.
     void stop() noexcept { core_.stop(); }
@@ -187,7 +187,7 @@ public:
     /// waits meanwhile.
     verification verify() { return core_.verify(); }
 
-    cairn::view<P> view() const { return cairn::view<P>{core_.source()}; }
+    cairn::view<P>    view() const { return cairn::view<P>{core_.source()}; }
     projection_status status() const { return core_.source()->status(); }
 
 private:

@@ -123,9 +123,10 @@ public:
     /// `columns` names those of the key, then those of the value, for stores that have columns;
     /// without them they are key, value, or key_1, key_2, …
     table(projection_base* owner, std::string name, std::vector<std::string> columns = {})
-        : access_{owner->access_}, number_{access_.add({std::move(name), detail::columns_of<Key, true>(),
-                                                detail::columns_of<Value>()},
-                                               std::move(columns))}
+        : access_{owner->access_},
+          number_{access_.add(
+              {std::move(name), detail::columns_of<Key, true>(), detail::columns_of<Value>()},
+              std::move(columns))}
     {
     }
     table(const table&)            = delete;
@@ -201,7 +202,7 @@ private:
     /// What keeps an index as the rows are.
     struct index_keeper
     {
-        virtual ~index_keeper()                                                           = default;
+        virtual ~index_keeper() = default;
         virtual void change(const Key& key, const std::optional<Value>& was, const Value* is) = 0;
     };
 
@@ -223,10 +224,10 @@ private:
 
     row_range<Key, Value> range(key_range rows) const
     {
-        return {access_.scan(number_, std::move(rows)), [](bytes_view key, bytes_view value) {
-                    return row<Key, Value>{detail::key_from<Key>(key),
-                                           detail::row_from<Value>(value)};
-                }};
+        return {
+            access_.scan(number_, std::move(rows)), [](bytes_view key, bytes_view value) {
+                return row<Key, Value>{detail::key_from<Key>(key), detail::row_from<Value>(value)};
+            }};
     }
 
     detail::table_access&                      access_;
@@ -254,12 +255,11 @@ public:
     using value_type = typename Table::value_type;
 
     /// `by` says what a row is found by; it depends on nothing else.
-    table_index(Table& of, std::string name, std::function<By(const key_type&, const value_type&)> by)
-        : table_{of}, number_{of.access_.add({std::move(name),
-                                              detail::columns_of<std::pair<By, key_type>, true>(),
-                                              {},
-                                              true},
-                                             {})}
+    table_index(Table& of, std::string name,
+                std::function<By(const key_type&, const value_type&)> by)
+        : table_{of},
+          number_{of.access_.add(
+              {std::move(name), detail::columns_of<std::pair<By, key_type>, true>(), {}, true}, {})}
     {
         of.indexes_.push_back(std::make_shared<keeper>(of.access_, number_, std::move(by)));
     }
@@ -304,8 +304,8 @@ private:
             return bytes;
         }
 
-        detail::table_access&                                access;
-        std::size_t                                          number;
+        detail::table_access&                                 access;
+        std::size_t                                           number;
         std::function<By(const key_type&, const value_type&)> by;
     };
 

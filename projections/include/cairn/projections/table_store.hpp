@@ -56,9 +56,9 @@ struct projection_checkpoint
 /// One row that changes, or goes.
 struct row_change
 {
-    std::size_t                table;  ///< its number among the shapes that were opened
-    bytes_view                 key;
-    std::optional<bytes_view>  value;  ///< none: the row is erased
+    std::size_t               table;  ///< its number among the shapes that were opened
+    bytes_view                key;
+    std::optional<bytes_view> value;  ///< none: the row is erased
 };
 
 /// Rows in the order of their keys.
@@ -93,10 +93,10 @@ class table_reader
 public:
     virtual ~table_reader() = default;
 
-    virtual projection_checkpoint       checkpoint()                                       = 0;
-    virtual bool                        get(std::size_t table, bytes_view key, std::string& value) = 0;
-    virtual std::unique_ptr<row_cursor> scan(std::size_t table, const key_range& rows)     = 0;
-    virtual std::uint64_t               count(std::size_t table)                           = 0;
+    virtual projection_checkpoint checkpoint()                                               = 0;
+    virtual bool                  get(std::size_t table, bytes_view key, std::string& value) = 0;
+    virtual std::unique_ptr<row_cursor> scan(std::size_t table, const key_range& rows)       = 0;
+    virtual std::uint64_t               count(std::size_t table)                             = 0;
 };
 
 /// The right to change tables, which one has at a time. It reads as a table_reader does, and sees
@@ -122,7 +122,7 @@ class projection_tables
 public:
     virtual ~projection_tables() = default;
 
-    virtual std::unique_ptr<table_reader> read()  = 0;
+    virtual std::unique_ptr<table_reader> read() = 0;
     /// Waits while another has it.
     virtual std::unique_ptr<table_writer> write() = 0;
 };
@@ -151,8 +151,8 @@ public:
     virtual std::vector<stored_version> versions(const std::string& projection) = 0;
 
     /// Makes the version where it is not there: then its checkpoint says this code_version.
-    virtual std::shared_ptr<projection_tables> open(const std::string&           projection,
-                                                    int version, int code_version,
+    virtual std::shared_ptr<projection_tables> open(const std::string& projection, int version,
+                                                    int                          code_version,
                                                     std::span<const table_shape> shapes) = 0;
 
     virtual void activate(const std::string& projection, int version) = 0;

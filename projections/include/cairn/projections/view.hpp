@@ -27,43 +27,43 @@ std::string_view name(projection_state s) noexcept;
 /// An event that a projection could not handle, or that waits behind one of its key.
 struct parked_event
 {
-    topic_partition  in;
-    offset           at;
-    position         where;
-    std::string      key, type;
-    std::string      why;           ///< what was thrown, or what it waits for
-    std::int64_t     attempts = 0;  ///< 0: it was not tried, for it waits
-    timestamp        since;
+    topic_partition in;
+    offset          at;
+    position        where;
+    std::string     key, type;
+    std::string     why;           ///< what was thrown, or what it waits for
+    std::int64_t    attempts = 0;  ///< 0: it was not tried, for it waits
+    timestamp       since;
 };
 
 /// A rebuild that goes on.
 struct rebuild_progress
 {
-    int           version = 0;   ///< that is being built
-    std::uint64_t events  = 0;   ///< read so far, of the log's
-    std::uint64_t total   = 0;
+    int           version      = 0;  ///< that is being built
+    std::uint64_t events       = 0;  ///< read so far, of the log's
+    std::uint64_t total        = 0;
     double        events_per_s = 0;
     /// Until it is done, at that rate; nullopt while there is no telling.
     std::optional<std::chrono::milliseconds> remaining;
-    std::string   error;         ///< why it stands; else empty
+    std::string                              error;  ///< why it stands; else empty
 };
 
 struct projection_status
 {
-    std::string      name;
-    int              version = 0;  ///< of its tables, that answers; 0: none can
-    projection_state state = projection_state::idle;
-    position         upto{0};      ///< all before it is in the tables
-    position         end{0};       ///< of the log
-    std::uint64_t    lag_events = 0;                ///< not read yet
-    std::chrono::milliseconds lag_time{0};          ///< how old the oldest of them is
-    std::uint64_t    events     = 0;                ///< handled since it began to run
-    std::uint64_t    commits    = 0;
-    double           events_per_s = 0;              ///< read, in the last seconds
-    std::string      error{};                       ///< what failed, and where
-    std::uint64_t    parked = 0;                    ///< events that were not handled, and wait
+    std::string                     name;
+    int                             version = 0;  ///< of its tables, that answers; 0: none can
+    projection_state                state   = projection_state::idle;
+    position                        upto{0};           ///< all before it is in the tables
+    position                        end{0};            ///< of the log
+    std::uint64_t                   lag_events = 0;    ///< not read yet
+    std::chrono::milliseconds       lag_time{0};       ///< how old the oldest of them is
+    std::uint64_t                   events       = 0;  ///< handled since it began to run
+    std::uint64_t                   commits      = 0;
+    double                          events_per_s = 0;  ///< read, in the last seconds
+    std::string                     error{};           ///< what failed, and where
+    std::uint64_t                   parked = 0;        ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
-    std::vector<stored_version>     versions{};     ///< all that the store holds
+    std::vector<stored_version>     versions{};  ///< all that the store holds
 };
 
 /// What a projection threw at an event. Nothing of it is in the tables.
@@ -72,7 +72,10 @@ class projection_failed : public error
 public:
     projection_failed(const std::string& what, topic_partition in, offset at, position p,
                       std::exception_ptr cause)
-        : error{errc::projection_failed, what}, in_{std::move(in)}, offset_{at}, position_{p},
+        : error{errc::projection_failed, what},
+          in_{std::move(in)},
+          offset_{at},
+          position_{p},
           cause_{std::move(cause)}
     {
     }
@@ -134,8 +137,8 @@ class projection_source
 public:
     virtual ~projection_source() = default;
 
-    virtual bound_projection  read()         = 0;
-    virtual projection_status status() const = 0;
+    virtual bound_projection  read()                                                        = 0;
+    virtual projection_status status() const                                                = 0;
     virtual bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const = 0;
 };
 
@@ -168,9 +171,9 @@ public:
     reading<P> read(position at_least, std::chrono::steady_clock::duration timeout) const
     {
         if (!wait_for(at_least, timeout))
-            throw error{errc::read_timeout,
-                        "the read model has not come to position " +
-                            std::to_string(at_least.value) + " in time: see its status()"};
+            throw error{errc::read_timeout, "the read model has not come to position " +
+                                                std::to_string(at_least.value) +
+                                                " in time: see its status()"};
         return read();
     }
 

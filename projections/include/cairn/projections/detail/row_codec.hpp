@@ -26,11 +26,11 @@ namespace cairn {
 
 enum class column_type : std::uint8_t {
     boolean,
-    integer,   ///< signed, up to 64 bits; also times
+    integer,  ///< signed, up to 64 bits; also times
     unsigned_integer,
     real,
     text,
-    bytes,     ///< what has a structure of its own: lists, maps, structs in structs
+    bytes,  ///< what has a structure of its own: lists, maps, structs in structs
 };
 
 struct column
@@ -60,8 +60,11 @@ template <class T>
 concept struct_row = std::is_aggregate_v<T> && std::is_class_v<T> && !tuple_row<T>;
 
 template <class T>
-concept log_number = requires(T t) {
-    { t.value } -> std::same_as<std::int64_t&>;
+concept log_number = requires(T t)
+{
+    {
+        t.value
+        } -> std::same_as<std::int64_t&>;
     t.next();
 };
 
@@ -88,8 +91,8 @@ constexpr void for_each_column(T& row, F&& f)
 
 /// A column of type bytes.
 template <class T>
-inline constexpr bool is_opaque = !column_number<T> && !log_number<T> && !is_time<T> &&
-                                  !std::is_same_v<T, std::string>;
+inline constexpr bool is_opaque =
+    !column_number<T> && !log_number<T> && !is_time<T> && !std::is_same_v<T, std::string>;
 template <class T>
 inline constexpr bool is_opaque<std::optional<T>> = is_opaque<T> || is_a<T, std::optional>;
 
@@ -126,22 +129,24 @@ std::vector<column> columns_of()
 {
     std::vector<column> all;
     const auto          add = [&]<class Field>(const Field*) {
-        if constexpr (all_the_way && (tuple_row<Field> || struct_row<Field>) &&
-                      !log_number<Field> && !std::is_same_v<Field, T>)
+        if constexpr (all_the_way && (tuple_row<Field> || struct_row<Field>)&&!log_number<Field> &&
+                      !std::is_same_v<Field, T>)
             for (auto& c : columns_of<Field, true>()) all.push_back(std::move(c));
         else
             all.push_back(column_of<Field>({}));
     };
-    if constexpr (tuple_row<T>)
-        []<std::size_t... I>(auto& with, std::index_sequence<I...>) {
+    if constexpr (tuple_row<T>) []<std::size_t... I>(auto& with, std::index_sequence<I...>)
+        {
             (with(static_cast<const std::tuple_element_t<I, T>*>(nullptr)), ...);
-        }(add, std::make_index_sequence<std::tuple_size_v<T>>{});
-    else if constexpr (struct_row<T> && !log_number<T>)
-        []<std::size_t... I>(auto& with, std::index_sequence<I...>) {
-            (with(static_cast<const boost::pfr::tuple_element_t<I, T>*>(nullptr)), ...);
-        }(add, std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
-    else
-        add(static_cast<const T*>(nullptr));
+        }
+    (add, std::make_index_sequence<std::tuple_size_v<T>>{});
+    else if constexpr (struct_row<T> && !log_number<T>)[]<std::size_t... I>(
+        auto& with, std::index_sequence<I...>)
+    {
+        (with(static_cast<const boost::pfr::tuple_element_t<I, T>*>(nullptr)), ...);
+    }
+    (add, std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+    else add(static_cast<const T*>(nullptr));
     return all;
 }
 
@@ -210,9 +215,9 @@ void put_key(std::string& out, const T& key)
     else if constexpr (std::is_enum_v<T>)
         put_key(out, static_cast<std::underlying_type_t<T>>(key));
     else if constexpr (std::is_arithmetic_v<T>) {
-        using bits           = unsigned_of<sizeof(T)>;
-        constexpr bits  sign = bits(bits{1} << (8 * sizeof(T) - 1));
-        bits            b;
+        using bits          = unsigned_of<sizeof(T)>;
+        constexpr bits sign = bits(bits{1} << (8 * sizeof(T) - 1));
+        bits           b;
         if constexpr (std::is_floating_point_v<T>) {
             b = std::bit_cast<bits>(key == T{0} ? T{0} : key);  // -0 is 0
             b = (b & sign) != 0 ? bits(~b) : bits(b | sign);

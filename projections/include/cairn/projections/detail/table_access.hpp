@@ -111,9 +111,9 @@ private:
     };
     struct rows_in_memory
     {
-        std::deque<entry>                                              entries;
-        boost::unordered_flat_map<std::string_view, entry*, hash>      by_key;
-        std::vector<entry*>                                            changed;
+        std::deque<entry>                                         entries;
+        boost::unordered_flat_map<std::string_view, entry*, hash> by_key;
+        std::vector<entry*>                                       changed;
     };
 
     table_reader& reading() const;
@@ -124,9 +124,9 @@ private:
     std::vector<rows_in_memory> rows_;
     std::vector<flow_output>    outputs_;
     std::string                 found_;
-    table_reader*               reader_   = nullptr;
-    bool                        writing_  = false;
-    std::size_t                 bytes_    = 0;  // changed
+    table_reader*               reader_    = nullptr;
+    bool                        writing_   = false;
+    std::size_t                 bytes_     = 0;  // changed
     std::size_t                 in_memory_ = 0;  // bytes, of all entries
 };
 
