@@ -195,6 +195,9 @@ public:
     /// How many rows there are. Not for on(): of a store it may take a look at each.
     std::uint64_t size() const { return access_.count(number_); }
 
+    /// Which of its projection's tables it is, from 0.
+    std::size_t number() const noexcept { return number_; }
+
 private:
     template <class, class>
     friend class table_index;
