@@ -21,6 +21,8 @@ std::string_view name(projection_state s) noexcept
         return "catching up";
     case projection_state::following:
         return "following";
+    case projection_state::retrying:
+        return "retrying";
     case projection_state::failed:
         return "failed";
     }
@@ -338,8 +340,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
     }
 
-    // ---- What the runner does.
-    // --------------------------------------------------------------------
+    // ---- What the runner does. ---------------------------------------------------------------
 
     void run_until_idle()
     {
@@ -405,12 +406,14 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             {
                 const std::lock_guard lock{mutex};
                 v = answering;
-                if (!v || v->failure || v->run->upto() > last) return;
+                if (!v || (v->failure && !passes(v->failure)) || v->run->upto() > last) return;
             }
             try {
                 const auto held = v->run->hold();
                 if (v->run->upto() > last) return;
                 v->run->catch_up_held(v->stopping, {});
+                const std::lock_guard lock{mutex};
+                v->failure = nullptr;
             } catch (...) {
                 const std::lock_guard lock{mutex};
                 v->failure = std::current_exception();
@@ -631,17 +634,21 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     projection_status status() const override
     {
         projection_status s;
-        s.name     = name;
-        s.end      = events.log().end_position();
-        s.versions = store->versions(name);
+        s.name = name;
+        s.end  = events.log().end_position();
         std::shared_ptr<fed_version> on, next;
         {
             const std::lock_guard lock{mutex};
             on        = answering;
             next      = building;
             s.version = on || others ? active_number : 0;
-            if (on && on->failure) s.error = words_of(on->failure);
-            if (on && on->failure && !passes(on->failure)) s.state = projection_state::failed;
+            if (on && on->failure) {
+                s.error = words_of(on->failure);
+                if (!passes(on->failure))
+                    s.state = projection_state::failed;
+                else if (is_inline || on->thread.joinable())
+                    s.state = projection_state::retrying;
+            }
         }
         if (on) {
             const auto lag   = on->run->lag_now();
@@ -650,14 +657,18 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.lag_events     = lag.left;
             s.lag_time       = lag.time;
             s.events         = count.handled;
-            s.parked         = count_parked(on->run->tables()->read());
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
-            if (s.state != projection_state::failed && on->following && !on->stopping && is_inline)
-                s.state = projection_state::following;
-            else if (s.state != projection_state::failed && on->thread.joinable() && !on->stopping)
+            if (s.error.empty() && !on->stopping && (is_inline || on->thread.joinable()))
                 s.state =
                     on->following ? projection_state::following : projection_state::catching_up;
+        }
+        try {
+            s.versions = store->versions(name);
+            if (on) s.parked = count_parked(on->run->tables()->read());
+        } catch (const error& e) {
+            if (e.code() != errc::store_unavailable) throw;
+            if (s.error.empty()) s.error = e.what();
         }
         if (next) {
             s.rebuild = progress_of(*next);

@@ -197,6 +197,53 @@ TEST_CASE("a projection knows where its events come from")
     CHECK(runner.view().read()->from.find("ada") == "sales/ada v1 id");
 }
 
+TEST_CASE("old events are counted as what upcasters make of them, each from where it was recorded")
+{
+    struct heard : projection<sales::Sold, sales::BigSale>
+    {
+        table<std::string, std::int64_t> sold{this, "sold"}, big{this, "big"};
+        void                             on(sales::Sold::Reader e, const origin& o)
+        {
+            sold.put(e.getCustomer().cStr() + std::string{o.stream()}, e.getCents());
+        }
+        void on(sales::BigSale::Reader e, const origin& o)
+        {
+            big.put(e.getCustomer().cStr() + std::string{o.stream()}, e.getCents());
+        }
+    };
+    const auto big_sale = [](const char* customer) {
+        return event<sales::BigSale>{[&](auto e) {
+            e.setCustomer(customer);
+            e.setCents(100);
+        }};
+    };
+    upcasters old;
+    old.merge<sales::BigSale, sales::Returned>(
+        [](sales::BigSale::Reader a, sales::Returned::Reader b) {
+            return sold(a.getCustomer(), a.getCents() - b.getCents());
+        });
+    const event_store store{a_log(), {.upcasters = old}};
+    const auto        record = [&](const char* stream, const std::vector<any_event>& events) {
+        cairn::testing::detail::record_in(store, {"sales", stream}, events);
+    };
+    record("x", {big_sale("ada"), returned("ada", 10)});
+    record("y", {big_sale("bob")});
+    record("z", {returned("bob", 10)});  // next to it, in another stream
+    record("x", {big_sale("cyd")});      // at the end
+
+    for (const std::size_t each : {1, 100}) {
+        projection_runner<heard> runner{
+            store, "heard", memory_tables(), {.commit_events_max = each}};
+        runner.run_until_idle();
+        const auto now = runner.view().read();
+        CHECK(now->sold.size() == 1);
+        CHECK(now->sold.find("adax") == 90);
+        CHECK(now->big.size() == 2);
+        CHECK(now->big.find("boby") == 100);
+        CHECK(now->big.find("cydx") == 100);
+    }
+}
+
 TEST_CASE("a projection of chosen topics leaves the others")
 {
     auto log = a_log();
@@ -453,13 +500,7 @@ TEST_CASE("an inline projection has counted an event when the call that recorded
     const auto        log = a_log();
     const event_store store{log};
     const auto        buy = [&](const std::string& customer, std::int64_t cents) {
-        auto            events = store;
-        append_request  request;
-        const stream_id stream{"sales", customer};
-        request.records.push_back(
-                   {"sales", store.core().record_of(sold(customer, cents), stream,
-                                                    log.stream_version(stream), {})});
-        store.core().try_append(request).value();
+        happen_through(store, sold(customer, cents));
     };
     happen(log, sold("ada", 1));
     projection_runner<revenue> runner{store, "revenue", s.store};

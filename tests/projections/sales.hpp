@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "event_store_core.hpp"
 #include "sales.capnp.h"
 
 #include <cairn/framework/testing.hpp>
@@ -39,6 +40,17 @@ void happen(const commit_log& log, const event<Es>&... events)
 {
     const event_store store{log};
     (detail::record_in(store, {"sales", std::string{events.read()->getCustomer()}}, {events}), ...);
+}
+
+/// As repositories record it: whoever listens to this event_store hears of it.
+inline void happen_through(event_store events, const event<sales::Sold>& e)
+{
+    const stream_id stream{"sales", std::string{e.read()->getCustomer()}};
+    auto&           core = events.core();
+    append_request  request;
+    request.records.push_back(
+        {stream.topic, core.record_of(e, stream, core.log.stream_version(stream), {})});
+    core.try_append(request).value();
 }
 
 /// What each customer and each country has spent.

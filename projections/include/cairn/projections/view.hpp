@@ -20,6 +20,7 @@ enum class projection_state {
     idle,         ///< nobody runs it
     catching_up,  ///< with what was there when it began
     following,    ///< what comes
+    retrying,     ///< its store is locked, full or away: error says which. It goes on by itself
     failed,       ///< it stands before an event that it cannot handle: error says which and why
 };
 std::string_view name(projection_state s) noexcept;
@@ -63,7 +64,7 @@ struct projection_status
     std::string                     error{};           ///< what failed, and where
     std::uint64_t                   parked = 0;        ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
-    std::vector<stored_version>     versions{};  ///< all that the store holds
+    std::vector<stored_version>     versions{};  ///< all that the store holds; none: it is away
 };
 
 /// What a projection threw at an event. Nothing of it is in the tables.
