@@ -18,6 +18,7 @@ run(${CMAKE_COMMAND} -G Ninja -S "${consumer}" -B "${WORK_DIR}/build"
 run(${CMAKE_COMMAND} --build "${WORK_DIR}/build")
 run("${WORK_DIR}/build/consumer" "${WORK_DIR}/data-cmake")
 run("${WORK_DIR}/build/events")
+run("${WORK_DIR}/build/read_model" "${WORK_DIR}/read-model")
 
 # By pkg-config.
 set(ENV{PKG_CONFIG_PATH} "${prefix}/${LIBDIR}/pkgconfig")
