@@ -3,20 +3,16 @@
 // Projections: the read models of Online Retail (or of as many lines that are made up), folded in
 // memory, and kept in LMDB with a durable checkpoint for every 1,000 events; and the rebuilding of
 // a long log while the old version answers.
-#include "machine.hpp"
 #include "results.hpp"
 #include "retail.hpp"
-#include "settings.hpp"
+#include "run_bench.hpp"
 
 #include "sale.capnp.h"
 
 #include <cairn/projections/projection_runner.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -265,16 +261,8 @@ int main(int argc, char** argv)
     app.add_option("--events", o.events, "How long the log is that is rebuilt from")
         ->capture_default_str();
     app.add_option("--partitions", o.partitions, "Of the topic")->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
-    try {
-        if (o.json())
-            print_machine_json(o.directory);
-        else
-            print_machine(o.directory);
+    return run_bench(app, argc, argv, [&] {
+        print_machine(o);
         projections{o}.run();
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "projection_bench: %s\n", e.what());
-        return 1;
-    }
-    return 0;
+    });
 }
