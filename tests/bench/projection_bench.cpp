@@ -229,6 +229,7 @@ private:
                               static_cast<unsigned long long>(p.events),
                               static_cast<unsigned long long>(p.total), p.events_per_s);
              }}};
+        runner.run_until_idle();  // the version that answers while the next one is built
         for (std::uint64_t i = 0; i < o_.runs; ++i) {
             runner.rebuild();
             const auto cpu  = cpu_seconds();
