@@ -87,6 +87,10 @@ std::string_view name(errc code) noexcept
         return "not_ready";
     case errc::read_timeout:
         return "read_timeout";
+    case errc::fenced_instance:
+        return "fenced_instance";
+    case errc::group_refused:
+        return "group_refused";
     case errc::corrupt_batch:
         return "corrupt_batch";
     case errc::bad_magic:

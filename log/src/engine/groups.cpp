@@ -124,6 +124,15 @@ void consumer_groups::set_generation(const std::string& group, std::int32_t gene
         group);
 }
 
+std::optional<std::int32_t> consumer_groups::generation(const std::string& group) const
+{
+    return engine_->with_state([&](const folded_state& s) -> std::optional<std::int32_t> {
+        const auto* g = s.groups.find(group);
+        if (!g || g->generation < 0) return std::nullopt;
+        return g->generation;
+    });
+}
+
 std::optional<committed_offset> consumer_groups::fetch(const std::string&     group,
                                                        const topic_partition& at) const
 {

@@ -67,6 +67,8 @@ public:
 
     /// Raises the group's generation: commits of earlier ones are refused from now on.
     void set_generation(const std::string& group, std::int32_t generation);
+    /// The generation that was set last; none where there was none.
+    std::optional<std::int32_t> generation(const std::string& group) const;
 
     std::optional<committed_offset> fetch(const std::string&     group,
                                           const topic_partition& at) const;

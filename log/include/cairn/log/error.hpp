@@ -54,6 +54,8 @@ enum class errc : int
     events_removed         = 222,
     not_ready              = 223,
     read_timeout           = 224,
+    fenced_instance        = 230,
+    group_refused          = 231,
 
     // Bytes are not what they should be.
     corrupt_batch     = 300,
