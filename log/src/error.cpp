@@ -51,6 +51,8 @@ std::string_view name(errc code) noexcept
         return "key_too_long";
     case errc::shape_differs:
         return "shape_differs";
+    case errc::rows_not_apart:
+        return "rows_not_apart";
     case errc::missing_keys:
         return "missing_keys";
     case errc::incompatible_schema:

@@ -429,12 +429,11 @@ private:
 
     projection_checkpoint checkpoint_of(const std::string& projection, int version)
     {
-        {
-            const std::lock_guard lock{mutex_};
-            const auto            known = open_.find({projection, version});
-            if (known != open_.end())
-                if (const auto tables = known->second.lock()) return tables->read()->checkpoint();
-        }
+        // To the end: two that look at once would open it twice.
+        const std::lock_guard lock{mutex_};
+        const auto            known = open_.find({projection, version});
+        if (known != open_.end())
+            if (const auto tables = known->second.lock()) return tables->read()->checkpoint();
         // Nobody has it open here: its tables need not be known to read its meta.
         const auto       path = path_of(projection, version).string();
         const open_paths alone{path};

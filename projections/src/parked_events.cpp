@@ -12,9 +12,10 @@ const std::tuple<std::string, std::int32_t, std::uint64_t> of_all{"", -1, 0};
 }  // namespace
 
 parked_events::parked_events(projection_base& of)
-    : events_{&of, "cairn_parked"},
-      by_key_{&of, "cairn_parked_keys"},
-      counts_{&of, "cairn_parked_counts"}
+    // Several threads only handle events while none is parked.
+    : events_{&of, "cairn_parked", rows_apart},
+      by_key_{&of, "cairn_parked_keys", rows_apart},
+      counts_{&of, "cairn_parked_counts", rows_apart}
 {
 }
 

@@ -77,10 +77,8 @@ struct fed_version
 
     std::shared_ptr<projection_run> run;
     std::atomic<bool>               stopping{false};
-    std::atomic<bool>               following{false};
     std::thread                     thread;
-    std::exception_ptr              failure;  // protected by the core's mutex
-    std::shared_ptr<record_range>   asleep;   // likewise
+    std::shared_ptr<record_range>   asleep;  // protected by the core's mutex
     clock::time_point               begun         = clock::now();
     std::uint64_t                   done_at_begin = 0;
     clock::time_point               told{};
@@ -97,27 +95,31 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
           store{std::move(t)},
           type{std::move(ty)},
           options{std::move(o)},
-          shapes{shapes_of(type)}
+          shapes{shapes_of(type)},
+          with{options.group ? options.group->shared()->named(name) : nullptr}
     {
         check_name();
+        if (with)
+            listening =
+                with->listen({[this](int version, const auto& done) { hear(version, done); },
+                              [this] { wake(); }});
         const auto  all    = store->versions(name);
         const auto* mine   = static_cast<const stored_version*>(nullptr);
         const auto* active = static_cast<const stored_version*>(nullptr);
         for (const auto& v : all) {
-            newest = std::max(newest, v.number);
+            newest = std::max(newest.load(), v.number);
             if (v.active) active = &v;
             if (v.checkpoint.code_version == type.code_version) mine = &v;
         }
         if (active == nullptr) {
             const int number = mine ? mine->number : newest + 1;
-            answering        = make(number);
+            answer_from(make(number));
             store->activate(name, number);
-            active_number = number;
             return;
         }
         active_number = active->number;
         if (mine == active) {
-            answering = make(active->number);
+            answer_from(make(active->number));
             return;
         }
         // Other code made what answers. Its tables are read where they have the same shape, and
@@ -130,12 +132,16 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (active->checkpoint.code_version == type.code_version) {
             // A newer version of the same code was not finished.
             others.reset();
-            answering = make(active->number);
+            answer_from(make(active->number));
         }
-        building = make(mine ? mine->number : newest + 1);
+        building = make(mine ? mine->number : next_number());
     }
 
-    ~impl() override { stop(); }
+    ~impl() override
+    {
+        stop();
+        listening.reset();  // before what it is told of
+    }
 
     void check_name() const
     {
@@ -154,10 +160,124 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     std::shared_ptr<fed_version> make(int number)
     {
-        newest = std::max(newest, number);
+        newest = std::max(newest.load(), number);
         return std::make_shared<fed_version>(std::make_shared<projection_run>(
             events, name, number, store->open(name, number, type.code_version, shapes), type,
             options));
+    }
+
+    /// The one that is built next, or is being built by another of the group.
+    int next_number() const
+    {
+        const auto begun = with ? with->builds() : std::nullopt;
+        return begun ? *begun : newest + 1;
+    }
+
+    /// From now on; returns what answered before.
+    std::shared_ptr<fed_version> answer_from(const std::shared_ptr<fed_version>& now)
+    {
+        if (with) now->run->share(with);
+        std::shared_ptr<fed_version> old;
+        {
+            const std::lock_guard lock{mutex};
+            old           = std::exchange(answering, now);
+            active_number = now->run->number();
+            others.reset();
+            if (building == now) building.reset();
+        }
+        changed.notify_all();
+        return old;
+    }
+
+    /// It is over, and its thread may be the one that says so.
+    void retire(const std::shared_ptr<fed_version>& old)
+    {
+        if (!old) return;
+        {
+            const std::lock_guard lock{mutex};
+            old->stopping = true;
+            if (old->asleep) old->asleep->stop();
+            retired.push_back(old);
+        }
+        changed.notify_all();
+        old->run->interrupt(true);
+    }
+
+    // ---- In a group. ---------------------------------------------------------------------------
+
+    void hear(int version, const shared_projection::progress& done)
+    {
+        for (const auto& v : fed())
+            if (v->run->number() == version) v->run->hear(done);
+    }
+
+    void wake()
+    {
+        const std::lock_guard lock{mutex};
+        for (const auto& v : {answering, building})
+            if (v && v->asleep) v->asleep->stop();
+        changed.notify_all();
+    }
+
+    /// Changes to the version that another of the group has made the active one. True: `v` is over,
+    /// or is to wait for that.
+    bool follow(fed_version& v)
+    {
+        const int  active = with->active();
+        const bool built  = is_building(v);
+        if (active == 0 || (active == v.run->number()) != built) return false;
+        std::shared_ptr<fed_version> now;
+        {
+            const std::lock_guard lock{mutex};
+            if (building && building->run->number() == active) now = building;
+            if (now && !built) return true;  // its own thread sees to that
+        }
+        if (built) {
+            now->run->look();
+            retire(answer_from(now));
+            return false;
+        }
+        if (answering.get() != &v) return true;
+        now = make(active);
+        if (v.thread.joinable()) begin_thread(now);
+        retire(answer_from(now));
+        return true;
+    }
+
+    /// Of the partitions that this one has in the group.
+    void catch_up_shared(fed_version& v, const std::atomic<bool>& stopping)
+    {
+        const std::lock_guard one{member_mutex};
+        do {
+            poll();
+            v.run->own(me->assignment());
+        } while (v.run->catch_up_a_batch(stopping) && !stopping);
+    }
+
+    void poll()
+    {
+        if (!me) {
+            const auto& o = options.group->shared()->options;
+            me            = std::make_unique<group_member>(
+                options.group->coordinator(),
+                member_options{name, options.topics, o.assignor, options.instance_id,
+                               o.session_timeout, o.rebalance_timeout, [this] { wake(); }});
+        }
+        me->poll();
+    }
+
+    /// It cannot go on, and stays in the group: others would come to the same event. Until it is
+    /// stopped, or has other partitions.
+    void stand_in_group(fed_version& v)
+    {
+        const auto had = v.run->owned();
+        for (;;) {
+            wait_apart(v, std::chrono::seconds{1});
+            if (v.stopping || with->is_frozen(v.run->number())) return;
+            const std::lock_guard one{member_mutex};
+            poll();
+            if (me->assignment() != had) return;
+        }
     }
 
     // ---- Feeding. ------------------------------------------------------------------------------
@@ -165,7 +285,15 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     /// Handles what is there; then, where it was being built, makes it the one that answers.
     void catch_up(fed_version& v, const std::atomic<bool>& stopping)
     {
+        if (with && follow(v)) return;
         const bool built = is_building(v);
+        if (with && !built) return catch_up_shared(v, stopping);
+        std::shared_ptr<void> builds;
+        if (with) {
+            if (!with->begin_building(this, v.run->number())) return v.run->look();
+            builds = {this, [this](void* who) { with->end_building(who); }};
+            v.run->begin_again();
+        }
         if (built) {
             v.begun         = clock::now();
             v.done_at_begin = v.run->lag_now().done;
@@ -218,6 +346,13 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             old = answering;
         }
         std::unique_lock<std::mutex> held;
+        std::shared_ptr<void>        frozen;
+        if (with && old) {
+            // Of all who share it: who has its lock, writes; from then on nobody begins.
+            with->freeze(old->run->number());
+            frozen = {this, [this](void*) { with->thaw(); }};
+            (void)old->run->tables()->write();
+        }
         if (old) held = old->run->hold();
         const auto mine = v.run->hold();
         v.run->catch_up_held(stopping, {});
@@ -226,21 +361,13 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (options.on_step) options.on_step(projection_step::swapping);
         store->activate(name, v.run->number());
         tell(v, true);
-        std::shared_ptr<fed_version> me;
+        std::shared_ptr<fed_version> now;
         {
             const std::lock_guard lock{mutex};
-            me            = building;
-            answering     = std::exchange(building, nullptr);
-            active_number = v.run->number();
-            others.reset();
-            if (old) {
-                old->stopping = true;
-                if (old->asleep) old->asleep->stop();
-                retired.push_back(old);
-            }
+            now = building;
         }
-        changed.notify_all();
-        if (old) old->run->interrupt(true);
+        retire(answer_from(now));
+        if (with) with->activated(v.run->number());
     }
 
     void begin_thread(const std::shared_ptr<fed_version>& v)
@@ -260,17 +387,16 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             try {
                 seen = events.log().end_position();
                 catch_up(v, v.stopping);
-                v.following = true;
             } catch (...) {
                 failed = std::current_exception();
-            }
-            {
-                const std::lock_guard lock{mutex};
-                v.failure = failed;
+                v.run->fail(failed);
             }
             if (failed && !passes(failed)) {
                 v.run->interrupt(true);
-                return;
+                if (!with || is_building(v)) return;
+                stand_in_group(v);
+                v.run->interrupt(false);
+                continue;
             }
             try {
                 auto news = std::make_shared<record_range>(events.log().read_all(seen));
@@ -289,8 +415,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                     news->wait(std::chrono::seconds{1});
                 }
             } catch (...) {
+                v.run->fail(std::current_exception());
                 const std::lock_guard lock{mutex};
-                v.failure = std::current_exception();
                 v.asleep.reset();
                 return;
             }
@@ -316,7 +442,6 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         changed.notify_all();
         if (v->thread.joinable()) v->thread.join();
-        v->following = false;
         v->run->interrupt(true);
     }
 
@@ -350,12 +475,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             v->run->interrupt(false);
             try {
                 catch_up(*v, go);
-                v->following = true;
-                const std::lock_guard lock{mutex};
-                v->failure = nullptr;
             } catch (...) {
-                const std::lock_guard lock{mutex};
-                v->failure = std::current_exception();
+                v->run->fail(std::current_exception());
                 throw;
             }
         }
@@ -373,6 +494,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     void start_with(bool thread)
     {
+        if (!thread && with)
+            throw error{errc::invalid_argument,
+                        "projection " + name +
+                            " is in a group, and cannot be inline: who records something would "
+                            "wait for whoever has its partition; call start()"};
         const std::lock_guard one{life};
         running = true;
         for (const auto& v : fed()) {
@@ -380,15 +506,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 v->stopping = false;
                 v->run->interrupt(false);
                 catch_up(*v, v->stopping);
-                v->following = true;
                 continue;
             }
-            bool failed = false;
-            {
-                const std::lock_guard lock{mutex};
-                failed = v->failure != nullptr;
-            }
-            if (failed) end_thread(v);
+            if (v->run->failure()) end_thread(v);
             begin_thread(v);
         }
     }
@@ -406,17 +526,15 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             {
                 const std::lock_guard lock{mutex};
                 v = answering;
-                if (!v || (v->failure && !passes(v->failure)) || v->run->upto() > last) return;
             }
+            if (!v || v->run->upto() > last) return;
+            if (const auto failure = v->run->failure(); failure && !passes(failure)) return;
             try {
                 const auto held = v->run->hold();
                 if (v->run->upto() > last) return;
                 v->run->catch_up_held(v->stopping, {});
-                const std::lock_guard lock{mutex};
-                v->failure = nullptr;
             } catch (...) {
-                const std::lock_guard lock{mutex};
-                v->failure = std::current_exception();
+                v->run->fail(std::current_exception());
             }
         });
     }
@@ -434,8 +552,15 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         const std::lock_guard one{life};
         running = false;
-        for (const auto& v : fed()) end_thread(v);
+        // A thread that ends may have begun the next one.
+        for (bool runs = true; std::exchange(runs, false);)
+            for (const auto& v : fed()) {
+                runs = runs || v->thread.joinable();
+                end_thread(v);
+            }
         join_retired();
+        const std::lock_guard of_member{member_mutex};
+        me.reset();
     }
 
     void rebuild()
@@ -446,7 +571,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         {
             const std::lock_guard lock{mutex};
             if (building) return;
-            begun = building = make(newest + 1);
+            begun = building = make(next_number());
         }
         if (running) begin_thread(begun);
     }
@@ -490,14 +615,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (found->checkpoint.code_version != type.code_version)
             refuse("code of version " + std::to_string(found->checkpoint.code_version) +
                    " made it; run that code");
-        auto                         now = make(number);
-        std::shared_ptr<fed_version> old;
+        auto now = make(number);
         store->activate(name, number);
-        {
-            const std::lock_guard lock{mutex};
-            old           = std::exchange(answering, now);
-            active_number = number;
-        }
+        const auto old = answer_from(now);
+        if (with) with->activated(number);
         if (old) end_thread(old);
         if (running) begin_thread(now);
     }
@@ -538,11 +659,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     void go_on(const std::shared_ptr<fed_version>& v)
     {
         const std::lock_guard one{life};
-        {
-            const std::lock_guard lock{mutex};
-            if (!v->failure) return;
-            v->failure = nullptr;
-        }
+        if (!v->run->failure()) return;
+        v->run->fail(nullptr);
         if (!running) return;
         end_thread(v);
         begin_thread(v);
@@ -565,6 +683,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         // It leaves out what the other has left out: parked events, and no more.
         auto o    = options;
         o.on_step = {};
+        o.threads = 1;  // one after the other: what rows_apart claims is checked by this
         projection_run again{events, name, 1, memory->open(name, 1, type.code_version, shapes),
                              type,   o};
         again.catch_up_to(result.upto);
@@ -642,26 +761,27 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             on        = answering;
             next      = building;
             s.version = on || others ? active_number : 0;
-            if (on && on->failure) {
-                s.error = words_of(on->failure);
-                if (!passes(on->failure))
-                    s.state = projection_state::failed;
-                else if (is_inline || on->thread.joinable())
-                    s.state = projection_state::retrying;
-            }
         }
         if (on) {
+            const bool runs = !on->stopping && (is_inline || on->thread.joinable());
+            if (const auto failure = on->run->failure()) {
+                s.error = words_of(failure);
+                if (!passes(failure))
+                    s.state = projection_state::failed;
+                else if (runs)
+                    s.state = projection_state::retrying;
+            } else if (runs)
+                s.state = on->run->caught_up() ? projection_state::following
+                                               : projection_state::catching_up;
             const auto lag   = on->run->lag_now();
             const auto count = on->run->counted();
+            s.partitions     = on->run->owned();
             s.upto           = on->run->upto();
             s.lag_events     = lag.left;
             s.lag_time       = lag.time;
             s.events         = count.handled;
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
-            if (s.error.empty() && !on->stopping && (is_inline || on->thread.joinable()))
-                s.state =
-                    on->following ? projection_state::following : projection_state::catching_up;
         }
         try {
             s.versions = store->versions(name);
@@ -671,9 +791,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (s.error.empty()) s.error = e.what();
         }
         if (next) {
-            s.rebuild = progress_of(*next);
-            const std::lock_guard lock{mutex};
-            s.rebuild->error = words_of(next->failure);
+            s.rebuild        = progress_of(*next);
+            s.rebuild->error = words_of(next->run->failure());
         }
         return s;
     }
@@ -709,7 +828,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     bool                  running = false;  // protected by it
     std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};
-    int                   newest = 0;  // likewise
+    std::atomic<int>      newest{0};
+
+    const std::shared_ptr<shared_projection> with;  // null: in no group
+    std::shared_ptr<void>                    listening;
+    std::mutex                               member_mutex;
+    std::unique_ptr<group_member>            me;  // protected by it
 
     mutable std::mutex                        mutex;  // what follows
     mutable std::condition_variable           changed;

@@ -33,15 +33,6 @@ std::string what_of(const std::exception_ptr& e)
 
 }  // namespace
 
-/// A partition, read in its order.
-struct projection_run::source
-{
-    topic_partition    at;
-    record_range       records;
-    const record_view* next;
-    offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
-};
-
 projection_run::projection_run(event_store events, std::string name, int number,
                                std::shared_ptr<projection_tables> tables,
                                const projection_type& type, const projection_options& options)
@@ -73,9 +64,14 @@ std::vector<topic_partition> projection_run::partitions() const
     return all;
 }
 
+std::vector<topic_partition> projection_run::handled_partitions() const
+{
+    return with_ ? owned() : partitions();
+}
+
 void projection_run::claim()
 {
-    if (claimed_) return;
+    if (claimed_ || with_) return;
     access_.forget();
     auto writer = tables_->write();
     auto now    = writer->checkpoint();
@@ -89,7 +85,7 @@ void projection_run::claim()
 std::vector<projection_run::source> projection_run::open_sources()
 {
     std::vector<source> all;
-    for (auto& at : partitions()) {
+    for (auto& at : handled_partitions()) {
         const auto p     = events_.log().partition(at.topic, at.partition);
         const auto start = p.start_offset();
         const auto end   = p.end_offset();
@@ -115,8 +111,9 @@ std::vector<projection_run::source> projection_run::open_sources()
                                                   std::to_string(start.value) +
                                                   ": rebuild the projection from what is left"};
         if (next >= end) continue;
-        auto   records = p.read(std::max(next, start));
-        source s{std::move(at), std::move(records), nullptr, offset{-1}};
+        const auto from    = std::max(next, start);
+        auto       records = p.read(from);
+        source     s{std::move(at), std::move(records), static_cast<std::uint64_t>(end - from)};
         all.push_back(std::move(s));
     }
     for (auto& s : all) s.next = s.records.next();
@@ -130,18 +127,30 @@ projection_checkpoint projection_run::after(std::span<const source> sources, pos
     auto                  now = at_;
     for (const auto& s : sources)
         if (s.done.value >= 0) now.partitions[s.at].next = s.done;
-    for (auto& [at, p] : now.partitions) p.upto = std::max(p.upto, upto);
+    for (auto& [at, p] : now.partitions)
+        if (!with_ || owns(at)) p.upto = std::max(p.upto, upto);
+    if (with_) ++now.epoch;  // a runner that takes the tables for its own alone is fenced
     return now;
 }
 
-void projection_run::advance(std::span<source> sources, projection_checkpoint to, position upto)
+void projection_run::advance(std::span<source> sources, projection_checkpoint to, position upto,
+                             bool all)
 {
     for (auto& s : sources) s.done = offset{-1};
+    shared_projection::progress done;
     {
         const std::lock_guard lock{mutex_};
-        at_   = std::move(to);
-        upto_ = std::max(upto_, upto);
+        at_ = std::move(to);
+        if (!with_) upto_ = std::max(upto_, upto);
+        caught_up_ |= all;
+        failure_ = nullptr;
+        if (with_)
+            for (const auto& at : own_) {
+                const auto known = at_.partitions.find(at);
+                done[at] = {known == at_.partitions.end() ? offset{0} : known->second.next, upto};
+            }
     }
+    if (with_) with_->say(number_, done);
     advanced_.notify_all();
 }
 
@@ -151,6 +160,19 @@ void projection_run::handle(position end, position not_beyond,
                             const std::function<void()>&    each_commit)
 {
     step(projection_step::reading);
+    std::unique_ptr<table_writer>         writer;
+    std::chrono::steady_clock::time_point begun;
+    const auto                            begin_batch = [&] {
+        writer = tables_->write();
+        begun  = std::chrono::steady_clock::now();
+        access_.write(writer.get());
+    };
+    if (with_) {
+        // What others have written is seen, and nobody writes before this batch is committed.
+        begin_batch();
+        if (with_->is_frozen(number_)) return access_.read(nullptr);
+        refresh(*writer);
+    }
     auto       sources = open_sources();
     const auto later   = [&](std::size_t a, std::size_t b) {
         return sources[a].next->position > sources[b].next->position;
@@ -158,13 +180,11 @@ void projection_run::handle(position end, position not_beyond,
     std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(later)> by_position{later};
     for (std::size_t i = 0; i < sources.size(); ++i) by_position.push(i);
 
-    void* const                           to    = type_.as_itself(itself_.get());
-    const bool                            parks = options_.on_failure == on_failure::park;
-    std::unique_ptr<table_writer>         writer;
-    std::chrono::steady_clock::time_point begun;
-    std::size_t                           in_batch = 0;
-    append_request                        told;  // of what is parked
-    const auto                            commit = [&](position upto) {
+    void* const    to       = type_.as_itself(itself_.get());
+    const bool     parks    = options_.on_failure == on_failure::park;
+    std::size_t    in_batch = 0;
+    append_request told;  // of what is parked
+    const auto     commit = [&](position upto, bool all) {
         auto now = after(sources, upto);
         if (writer) {
             if (!access_.outputs().empty()) {
@@ -185,7 +205,7 @@ void projection_run::handle(position end, position not_beyond,
             read_since_commit_ = 0;
             ++commits_;
         }
-        advance(sources, std::move(now), upto);
+        advance(sources, std::move(now), upto, all);
         in_batch = 0;
         step(projection_step::committed);
         if (each_commit) each_commit();
@@ -215,11 +235,7 @@ void projection_run::handle(position end, position not_beyond,
             const auto& r = *s.next;
             if (r.position >= end || r.position >= not_beyond) break;
             by_position.pop();
-            if (!writer) {
-                writer = tables_->write();
-                begun  = std::chrono::steady_clock::now();
-                access_.write(writer.get());
-            }
+            if (!writer) begin_batch();
             const bool left_out = aside && aside->where == r.position;
             if (left_out && aside->parked) {
                 parked_.park(s.at, r, aside->why, 1, time_now());
@@ -238,7 +254,10 @@ void projection_run::handle(position end, position not_beyond,
             s.next = s.records.next();
             if (s.next != nullptr) by_position.push(i);
             // Not between two that an upcaster may make one of.
-            if (!dispatch_.waits() && full()) commit(upto);
+            if (!dispatch_.waits() && full()) {
+                commit(upto, false);
+                if (with_) return;
+            }
         }
         if (dispatch_.waits()) handled_ += dispatch_.finish(to);
         const bool all = by_position.empty() || sources[by_position.top()].next->position >= end;
@@ -246,7 +265,7 @@ void projection_run::handle(position end, position not_beyond,
             access_.read(nullptr);
             writer.reset();  // nothing of interest
         }
-        commit(all ? end : upto);
+        commit(all ? end : upto, all);
     } catch (...) {
         access_.forget();
         access_.read(nullptr);
@@ -294,6 +313,16 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
             throw;
         }
     };
+    alone_ = false;
+    try {
+        handle_side_by_side(end, stopping, each_commit);
+    } catch (const error& e) {
+        if (e.code() != errc::fenced_generation) claimed_ = false;
+        throw;
+    } catch (...) {
+        claimed_ = false;
+        throw;
+    }
     while (auto threw = run(no_position)) {
         // What comes before it counts. (A handler that does not do the same each time may throw
         // earlier now.)
@@ -336,6 +365,7 @@ void projection_run::change(const std::function<void()>& how)
     try {
         auto writer = tables_->write();
         access_.write(writer.get());
+        if (with_) refresh(*writer);
         how();
         writer->commit(access_.changes(), after({}, position{0}));
         access_.committed();
@@ -441,6 +471,95 @@ void projection_run::complete()
     writer->commit({}, now);
 }
 
+void projection_run::share(std::shared_ptr<shared_projection> with)
+{
+    const std::lock_guard lock{mutex_};
+    with_ = std::move(with);
+    upto_ = position{0};  // until all have said how far they are
+}
+
+void projection_run::own(const std::vector<topic_partition>& partitions)
+{
+    const std::lock_guard lock{mutex_};
+    own_ = partitions;
+}
+
+std::vector<topic_partition> projection_run::owned() const
+{
+    const std::lock_guard lock{mutex_};
+    return own_;
+}
+
+bool projection_run::owns(const topic_partition& p) const
+{
+    return std::find(own_.begin(), own_.end(), p) != own_.end();
+}
+
+bool projection_run::has_work() const
+{
+    const std::lock_guard lock{mutex_};
+    return std::any_of(own_.begin(), own_.end(), [&](const topic_partition& in) {
+        const auto known = at_.partitions.find(in);
+        const auto next  = known == at_.partitions.end() ? offset{0} : known->second.next;
+        return events_.log().partition(in.topic, in.partition).end_offset() > next;
+    });
+}
+
+bool projection_run::catch_up_a_batch(const std::atomic<bool>& stopping)
+{
+    const std::lock_guard lock{feeding_};
+    const auto            end = events_.log().end_position();
+    if (has_work()) {
+        feed(end, stopping, {});
+        return has_work() && !with_->is_frozen(number_);
+    }
+    advance({}, after({}, end), end, true);
+    return false;
+}
+
+void projection_run::refresh(table_writer& from)
+{
+    access_.forget();
+    auto                  now = from.checkpoint();
+    const std::lock_guard lock{mutex_};
+    if (now.epoch >= at_.epoch)
+        for (const auto& [at, p] : at_.partitions) {
+            auto& known = now.partitions.try_emplace(at, p).first->second;
+            known.next  = std::max(known.next, p.next);
+            known.upto  = std::max(known.upto, p.upto);
+        }
+    at_ = std::move(now);
+}
+
+void projection_run::hear(const shared_projection::progress& done)
+{
+    const auto all  = partitions();
+    auto       upto = no_position;
+    for (const auto& at : all) {
+        const auto known = done.find(at);
+        upto             = std::min(upto, known == done.end() ? position{0} : known->second.upto);
+    }
+    {
+        const std::lock_guard lock{mutex_};
+        heard_ = done;
+        if (upto != no_position) upto_ = std::max(upto_, upto);
+    }
+    advanced_.notify_all();
+}
+
+void projection_run::look()
+{
+    auto                  now = tables_->read()->checkpoint();
+    const std::lock_guard lock{mutex_};
+    at_ = std::move(now);
+}
+
+void projection_run::begin_again()
+{
+    const std::lock_guard lock{feeding_};
+    claimed_ = false;
+}
+
 position projection_run::upto() const
 {
     const std::lock_guard lock{mutex_};
@@ -458,9 +577,28 @@ void projection_run::interrupt(bool ended)
 {
     {
         const std::lock_guard lock{mutex_};
-        ended_ = ended;
+        ended_     = ended;
+        caught_up_ = false;
     }
     advanced_.notify_all();
+}
+
+std::exception_ptr projection_run::failure() const
+{
+    const std::lock_guard lock{mutex_};
+    return failure_;
+}
+
+void projection_run::fail(std::exception_ptr why)
+{
+    const std::lock_guard lock{mutex_};
+    failure_ = std::move(why);
+}
+
+bool projection_run::caught_up() const
+{
+    const std::lock_guard lock{mutex_};
+    return caught_up_;
 }
 
 projection_run::counts projection_run::counted() const noexcept
@@ -470,10 +608,12 @@ projection_run::counts projection_run::counted() const noexcept
 
 projection_run::lag projection_run::lag_now() const
 {
-    projection_checkpoint at;
+    projection_checkpoint       at;
+    shared_projection::progress heard;
     {
         const std::lock_guard lock{mutex_};
-        at = at_;
+        at    = at_;
+        heard = heard_;
     }
     lag                      l;
     std::optional<timestamp> oldest;
@@ -481,9 +621,10 @@ projection_run::lag projection_run::lag_now() const
         const auto p     = events_.log().partition(in.topic, in.partition);
         const auto start = p.start_offset();
         const auto end   = p.end_offset();
-        const auto known = at.partitions.find(in);
-        const auto next =
-            known == at.partitions.end() ? start : std::max(known->second.next, start);
+        auto       next  = start;
+        for (const auto* all : {&at.partitions, &heard})
+            if (const auto known = all->find(in); known != all->end())
+                next = std::max(next, known->second.next);
         l.done += static_cast<std::uint64_t>(next - start);
         if (next >= end) continue;
         l.left += static_cast<std::uint64_t>(end - next);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "parked_events.hpp"
+#include "shared_projection.hpp"
 
 #include <cairn/projections/projection_runner.hpp>
 
@@ -17,7 +18,8 @@ namespace cairn::detail {
 
 /// Invariants
 ///   - upto() only grows, and what is before it is committed.
-///   - Records of all partitions are handled in the order of their positions.
+///   - Records of all partitions are handled in the order of their positions; where several
+///     threads do, those of each partition are.
 ///   - When catch_up() throws projection_failed, all before that event is committed.
 ///
 /// Threads   catch_up() one at a time (another waits); the others any.
@@ -29,6 +31,9 @@ public:
     projection_run(event_store events, std::string name, int number,
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
                    const projection_options& options);
+
+    /// With fewer records to read, threads are not worth their beginning.
+    std::uint64_t worth_a_team = 10'000;
 
     int                                       number() const noexcept { return number_; }
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
@@ -45,6 +50,24 @@ public:
     /// Commits that it can answer.
     void complete();
 
+    // ---- Beside other runs of the same tables. -----------------------------------------------
+
+    /// From now on each batch begins at the checkpoint that the store has then, and others are told
+    /// how far it is.
+    void share(std::shared_ptr<shared_projection> with);
+    /// Handles these partitions from now on.
+    void own(const std::vector<topic_partition>& partitions);
+    /// A batch of those, if there is one. False: there was nothing more when it looked.
+    bool catch_up_a_batch(const std::atomic<bool>& stopping);
+    /// What others have done.
+    void hear(const shared_projection::progress& done);
+    /// Another has written these tables: it is looked how far they are.
+    void look();
+    /// The tables are its own again, where another has written them.
+    void begin_again();
+
+    std::vector<topic_partition> owned() const;
+
     /// Handles up to the event at `which`, which is left out. Throws invalid_argument where it
     /// does not stand before that.
     void skip(position which);
@@ -59,6 +82,14 @@ public:
     /// False at the deadline, or when interrupt() says that it does not go on.
     bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const;
     void interrupt(bool ended);
+
+    /// Why it stands; null: it does not. The next commit clears it, before anybody who waits for
+    /// that commit is woken.
+    std::exception_ptr failure() const;
+    void               fail(std::exception_ptr why);
+
+    /// It has handled all that there was when it looked; nobody has interrupted it since.
+    bool caught_up() const;
 
     struct counts
     {
@@ -75,7 +106,16 @@ public:
     lag lag_now() const;
 
 private:
-    struct source;
+    /// A partition, read in its order.
+    struct source
+    {
+        topic_partition    at;
+        record_range       records;
+        std::uint64_t      left;  ///< records that there were when it was opened
+        const record_view* next = nullptr;
+        offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
+    };
+    struct part;
 
     /// A handler threw: the batch is gone.
     struct handler_threw
@@ -94,16 +134,28 @@ private:
         std::string why{};
     };
 
+    /// Those that it is about; those that it handles.
     std::vector<topic_partition> partitions() const;
-    std::vector<source>          open_sources();
-    void                         claim();
-    void                         step(projection_step s) const
+    std::vector<topic_partition> handled_partitions() const;
+    bool                         has_work() const;
+    bool                         owns(const topic_partition& p) const;
+    /// What the store has, and what was of no interest beyond.
+    void                refresh(table_writer& from);
+    std::vector<source> open_sources();
+    void                claim();
+    void                step(projection_step s) const
     {
         if (options_.on_step) options_.on_step(s);
     }
     /// Up to `end` of the log; stops before `not_beyond`. Throws handler_threw.
     void handle(position end, position not_beyond, const std::optional<put_aside>& aside,
                 const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+    /// As handle(), by several threads, where the tables allow it and there is enough to do.
+    /// Handles what it can; false: nothing more that way, and what is left is for handle().
+    bool handle_side_by_side(position end, const std::atomic<bool>& stopping,
+                             const std::function<void()>& each_commit);
+    void commit_parts(std::span<const std::unique_ptr<part>> parts, std::span<source> sources,
+                      position end, const std::function<void()>& each_commit);
     /// As handle(); what fails is done with, or told by projection_failed.
     void              feed(position end, const std::atomic<bool>& stopping,
                            const std::function<void()>& each_commit);
@@ -115,7 +167,7 @@ private:
     void change(const std::function<void()>& how);
     /// The checkpoint with what the sources have done.
     projection_checkpoint after(std::span<const source> sources, position upto) const;
-    void advance(std::span<source> sources, projection_checkpoint to, position upto);
+    void advance(std::span<source> sources, projection_checkpoint to, position upto, bool all);
 
     event_store                              events_;
     const std::string                        name_;
@@ -124,19 +176,25 @@ private:
     const projection_type&                   type_;
     const projection_options&                options_;
 
-    std::mutex                       feeding_;
-    std::shared_ptr<projection_base> itself_;
-    parked_events                    parked_;
-    table_access&                    access_;
-    event_dispatch                   dispatch_;
-    bool                             claimed_           = false;
-    std::uint64_t                    read_since_commit_ = 0;
+    std::mutex                         feeding_;
+    std::shared_ptr<projection_base>   itself_;
+    parked_events                      parked_;
+    table_access&                      access_;
+    event_dispatch                     dispatch_;
+    bool                               claimed_ = false;
+    std::shared_ptr<shared_projection> with_;           // null: nobody else writes
+    bool                               alone_ = false;  // it was no use in several threads
+    std::uint64_t                      read_since_commit_ = 0;
 
     mutable std::mutex              mutex_;  // what follows
     mutable std::condition_variable advanced_;
     projection_checkpoint           at_;  // of what is committed, and of what was of no interest
+    shared_projection::progress     heard_;
+    std::vector<topic_partition>    own_;
     position                        upto_{0};
-    bool                            ended_ = false;
+    bool                            ended_     = false;
+    bool                            caught_up_ = false;
+    std::exception_ptr              failure_;
 
     std::atomic<std::uint64_t> read_{0}, handled_{0}, commits_{0};
 };

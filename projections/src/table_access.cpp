@@ -49,7 +49,8 @@ std::optional<std::string> after_prefix(std::string prefix)
     return prefix;
 }
 
-std::size_t table_access::add(table_shape shape, std::vector<std::string> columns)
+std::size_t table_access::add(table_shape shape, std::vector<std::string> columns, row_rule rule,
+                              row_merge merge)
 {
     const auto is_name = [](const std::string& n) {
         return !n.empty() && n.size() <= 63 && std::all_of(n.begin(), n.end(), [](char c) {
@@ -83,6 +84,8 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
                                                     name_of +
                                                     "': take 1 to 63 of a to z, 0 to 9 and _"};
     shapes_.push_back(std::move(shape));
+    rules_.push_back(rule);
+    merges_.push_back(std::move(merge));
     rows_.emplace_back();
     return shapes_.size() - 1;
 }
@@ -108,12 +111,22 @@ void table_access::check_change(std::size_t table, bytes_view key) const
                                             ": it has at most " + std::to_string(key_bytes_max)};
 }
 
+void table_access::check_not_merged(std::size_t table) const
+{
+    if (writing_ && rules_[table] == row_rule::merged)
+        throw error{errc::invalid_argument,
+                    "on() reads or sets a row of table " + shapes_[table].name +
+                        ", whose rows are merged: it may only update() or combine() them, or the "
+                        "table is declared without"};
+}
+
 table_access::entry& table_access::known(std::size_t table, bytes_view key, bool read)
 {
     auto& rows = rows_[table];
     if (const auto at = rows.by_key.find(key); at != rows.by_key.end()) return *at->second;
-    const bool there = read && reading().get(table, key, found_);
-    auto&      e     = rows.entries.emplace_back(entry{std::string{key}, std::nullopt, false});
+    const bool elsewhere = is_part_ && rules_[table] == row_rule::merged;
+    const bool there     = read && !elsewhere && reading().get(table, key, found_);
+    auto&      e         = rows.entries.emplace_back(entry{std::string{key}, std::nullopt, false});
     try {
         if (there) e.value.emplace(found_);
         rows.by_key.emplace(std::string_view{e.key}, &e);
@@ -255,9 +268,13 @@ void table_access::committed() noexcept
     bytes_                           = 0;
     outputs_.clear();
     if (in_memory_ > memory_max) return forget();
-    for (auto& rows : rows_) {
+    for (std::size_t table = 0; table < rows_.size(); ++table) {
+        auto& rows = rows_[table];
         for (auto* e : rows.changed) e->changed = false;
         rows.changed.clear();
+        if (!is_part_ || rules_[table] != row_rule::merged) continue;
+        rows.by_key.clear();
+        rows.entries.clear();
     }
 }
 

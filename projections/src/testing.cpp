@@ -55,17 +55,22 @@ public:
     const std::vector<table_shape>& shapes() const noexcept { return shapes_; }
 
     /// All there is, with commits of at most so many events; `restarts`: by a new run each.
-    outcome_of_way run(const event_store& store, std::size_t commit, bool restarts) const
+    outcome_of_way run(const event_store& store, std::size_t commit, bool restarts,
+                       std::size_t threads = 1) const
     {
         const auto         tables = memory_tables()->open("spec", 1, type_.code_version, shapes_);
         projection_options o;
         o.commit_events_max = commit;
+        o.threads           = threads;
         std::vector<position> ends;
         if (restarts)
             for (const auto& r : store.log().read_all()) ends.push_back(r.position.next());
         ends.push_back(store.log().end_position());
-        for (const auto end : ends)
-            projection_run{store, "spec", 1, tables, type_, o}.catch_up_to(end);
+        for (const auto end : ends) {
+            projection_run run{store, "spec", 1, tables, type_, o};
+            run.worth_a_team = 0;
+            run.catch_up_to(end);
+        }
         const auto     reader = tables->read();
         outcome_of_way out{cairn::detail::digests(*reader, shapes_), {}};
         for (auto row = reader->scan(number_, {}); row->next();)
@@ -125,6 +130,8 @@ projected project(const cairn::detail::projection_type& type,
     same(ways_of.run(store, 1'000'000, false), "the second time");
     same(ways_of.run(store, 1, false), "with a commit after each event");
     same(ways_of.run(store, 1, true), "with a restart after each event");
+    same(ways_of.run(store, 1'000'000, false, 8), "with the partitions handled side by side");
+    same(ways_of.run(store, 1, false, 8), "with the partitions side by side, event by event");
     if (any_order && streams.size() > 1) {
         std::mt19937 random{1};  // the same orders each time
         for (int i = 0; i < orders; ++i) {

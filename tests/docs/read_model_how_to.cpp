@@ -59,6 +59,22 @@ struct BestSellers : cairn::projection<ItemSold>
 };
 //]
 
+//[ instances_tables
+struct Sales : cairn::projection<ItemSold>
+{
+    // The stream is the shop's, so each row is of the events of one partition.
+    cairn::table<std::string, std::int64_t> by_shop{this, "by_shop", cairn::rows_apart};
+    // An article is sold in all shops: what the threads count is added up.
+    cairn::table<std::string, std::int64_t> by_article{this, "by_article", cairn::rows_added_up};
+
+    void on(ItemSold::Reader e, const cairn::origin&)
+    {
+        by_shop.update(e.getShop(), [&](auto& n) { n += e.getQuantity(); });
+        by_article.update(e.getSku(), [&](auto& n) { n += e.getQuantity(); });
+    }
+};
+//]
+
 }  // namespace
 
 TEST_CASE("the page on read models: kept, asked, waited for")
@@ -137,3 +153,26 @@ TEST_CASE("what is sold is added up, by shop too")
                        {{{"harbour", "lamp"}, 3}, {{"main street", "bulb"}, 7}}));
 }
 //]
+
+TEST_CASE("the page on several instances")
+{
+    const cairn::testing::temporary_directory place;
+    auto                                      log = cairn::commit_log::in_memory();
+    log.create_topic("tills", 4);
+    const auto directory = place / "projections";
+    //[ instances_group
+    const cairn::projection_group group{cairn::local_group_coordinator{log}};
+    const auto                    store = cairn::lmdb_tables(directory);
+
+    cairn::projection_runner<Sales> one{log, "sales", store, {.group = group}};
+    cairn::projection_runner<Sales> two{log, "sales", store, {.group = group}};
+    one.start();
+    two.start();
+    //]
+    happen(log, {item_sold("lamp", 2, "harbour"), item_sold("lamp", 1, "harbour")});
+    const auto receipt = log.end_position() - 1;
+    //[ instances_wait
+    CHECK(one.view().read(receipt, 1min)->by_article.find("lamp") == 3);
+    CHECK(two.view().read(receipt, 1min)->by_article.find("lamp") == 3);
+    //]
+}

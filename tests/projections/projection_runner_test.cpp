@@ -10,8 +10,10 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <future>
 #include <map>
 #include <thread>
+#include <utility>
 
 using namespace cairn;
 using namespace cairn::testing;
@@ -95,6 +97,30 @@ TEST_CASE("waiting for what does not come ends at the deadline, and when the run
     std::thread waits{[&] { CHECK_FALSE(view.wait_for(position{1'000}, 10min)); }};
     runner.stop();
     waits.join();
+}
+
+TEST_CASE("who has waited for an event finds that the projection follows, and no failure of before")
+{
+    const auto log = a_log();
+    happen(log, sold("ada", 1));
+    std::promise<void>         looked;
+    bool                       away = true;
+    projection_runner<revenue> runner{
+        log,
+        "revenue",
+        memory_tables(),
+        {.on_step = [&, seen = looked.get_future().share()](auto s) {
+            if (s == projection_step::committing && std::exchange(away, false))
+                throw error{errc::store_unavailable, "the store is away"};
+            // So the thread is not a step further than who waits for it.
+            if (s == projection_step::committed) seen.wait();
+        }}};
+    runner.start();
+    REQUIRE(runner.view().wait_for(log.end_position() - 1, 1min));
+    const auto status = runner.status();
+    looked.set_value();
+    CHECK(status.state == projection_state::following);
+    CHECK(status.error.empty());
 }
 
 TEST_CASE(

@@ -36,6 +36,7 @@ enum class errc : int
     not_writing           = 123,
     key_too_long          = 124,
     shape_differs         = 125,
+    rows_not_apart        = 126,
 
     // An append was refused because of what the log holds.
     wrong_expected_version = 200,

@@ -3,6 +3,7 @@
 // Where projections run.
 #pragma once
 
+#include <cairn/projections/projection_group.hpp>
 #include <cairn/projections/view.hpp>
 
 #include <cairn/framework/event_store.hpp>
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +44,16 @@ struct projection_options
     std::size_t               commit_events_max = 10'000;
     std::size_t               commit_bytes_max  = 16u << 20;
     std::chrono::milliseconds commit_time_max{1'000};
+
+    /// How many threads catch up with a long log, each with partitions of its own, where all tables
+    /// say rows_apart or rows_merged; 0: one for each core of the machine.
+    std::size_t threads = 0;
+
+    /// Other runners of this projection have partitions too; none: all are this one's.
+    std::optional<projection_group> group{};
+    /// A name of this instance in that group that stays over restarts: who comes back with it soon
+    /// has its partitions again, and the others are not disturbed.
+    std::optional<std::string> instance_id{};
 
     /// Of events that throw. What is parked is written to the topic <projection>.parked as well,
     /// for whoever watches: at least once, with where it is from in its headers.
@@ -117,8 +129,8 @@ private:
 ///   - Each event counts once in each version's tables, whatever crashes.
 ///   - The active version changes in one step, and only to one that has caught up.
 ///   - A rebuild that a crash has interrupted goes on where it was.
-///   - Of several runners that write one version, the one that began last writes; the others stop
-///     with errc::fenced_generation.
+///   - Of several runners that write one version and are in no group, the one that began last
+///     writes; the others stop with errc::fenced_generation.
 ///
 /// Threads   Any. Each version that runs has a thread.
 /// Lifetime  Keeps the log and the store open; not to outlive them closed. The destructor stops it.
@@ -147,7 +159,7 @@ public:
     /// of the same event_store as this runner. What others record (by a bare log, in another
     /// process) is handled with the next event. A handler that throws stops the projection, not the
     /// command: what has happened has happened. on() must not record anything through that
-    /// event_store.
+    /// event_store. Not in a group: invalid_argument.
     void start_inline() { core_.start_inline(); }
     /// Ends either, after the event that is being handled; what was handled is committed.
     void stop() noexcept { core_.stop(); }

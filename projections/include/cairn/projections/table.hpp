@@ -94,6 +94,27 @@ private:
     std::optional<row<Key, Value>>              current_;
 };
 
+/// Says of a table that each of its rows belongs to the events of one partition, as where its key
+/// is that of the stream: on() of another partition's events neither changes nor reads it.
+struct rows_apart_t
+{};
+inline constexpr rows_apart_t rows_apart{};
+
+/// Says of a table that what the events of several partitions make of a row can be merged:
+/// f(Value& into, const Value& more), in any order, where Value{} adds nothing. on() may then only
+/// update() or combine() its rows.
+template <class F>
+struct rows_merged
+{
+    F merge;
+};
+template <class F>
+rows_merged(F) -> rows_merged<F>;
+
+/// Merged by adding, field by field: of a table of numbers, or structs and tuples of numbers.
+inline constexpr rows_merged rows_added_up{
+    [](auto& into, const auto& more) { detail::add_up(into, more); }};
+
 /// What a projection keeps: values by key, ordered by key.
 ///
 ///     table<std::string, std::uint64_t> spent{this, "spent"};       // cents, by customer
@@ -104,6 +125,12 @@ private:
 /// Keys and values are numbers, enums, std::string, times, positions, and std::pair, std::tuple or
 /// plain structs of these; values also have std::optional, std::vector and std::map in them.
 /// Strings are ordered by their bytes.
+///
+/// A projection whose tables all say how their rows hang together over partitions is caught up by
+/// several threads, each with partitions of its own (projection_options::threads):
+///
+///     table<std::string, Order>         orders{this, "orders", rows_apart};      // by order
+///     table<std::string, std::uint64_t> spent{this, "spent", rows_added_up};     // by customer
 ///
 /// Invariants
 ///   - Within on(), what was put is found at once. Elsewhere it is seen with its whole batch, or
@@ -123,10 +150,26 @@ public:
     /// `columns` names those of the key, then those of the value, for stores that have columns;
     /// without them they are key, value, or key_1, key_2, …
     table(projection_base* owner, std::string name, std::vector<std::string> columns = {})
+        : access_{owner->access_}, number_{access_.add(shape(std::move(name)), std::move(columns))}
+    {
+    }
+    table(projection_base* owner, std::string name, rows_apart_t,
+          std::vector<std::string> columns = {})
         : access_{owner->access_},
-          number_{access_.add(
-              {std::move(name), detail::columns_of<Key, true>(), detail::columns_of<Value>()},
-              std::move(columns))}
+          number_{access_.add(shape(std::move(name)), std::move(columns), detail::row_rule::apart)}
+    {
+    }
+    template <class F>
+    requires std::invocable<const F&, Value&, const Value&> table(
+        projection_base* owner, std::string name, rows_merged<F> merged,
+        std::vector<std::string> columns = {})
+        : access_{owner->access_},
+          number_{access_.add(shape(std::move(name)), std::move(columns), detail::row_rule::merged,
+                              [this, f = std::move(merged.merge)](bytes_view key, bytes_view more) {
+                                  update(detail::key_from<Key>(key), [&](Value& into) {
+                                      f(into, detail::row_from<Value>(more));
+                                  });
+                              })}
     {
     }
     table(const table&)            = delete;
@@ -134,26 +177,29 @@ public:
 
     std::optional<Value> find(const Key& key) const
     {
-        if (const auto found = access_.find(number_, encoded(key)))
-            return detail::row_from<Value>(*found);
-        return std::nullopt;
+        access_.check_not_merged(number_);
+        return found(key);
     }
-    bool contains(const Key& key) const { return access_.find(number_, encoded(key)).has_value(); }
+    bool contains(const Key& key) const
+    {
+        access_.check_not_merged(number_);
+        return access_.find(number_, encoded(key)).has_value();
+    }
 
     void put(const Key& key, const Value& value)
     {
-        for (const auto& i : indexes_) i->change(key, find(key), &value);
-        assign(access_.replace(number_, encoded(key)), value);
+        access_.check_not_merged(number_);
+        set(key, value);
     }
 
     /// change(Value&), of the row or, where there is none, of Value{}.
     template <std::invocable<Value&> Change>
     void update(const Key& key, Change&& change)
     {
-        if (!indexes_.empty()) {
-            auto value = find(key).value_or(Value{});
+        if (has_indexes()) {
+            auto value = found(key).value_or(Value{});
             std::forward<Change>(change)(value);
-            return put(key, value);
+            return set(key, value);
         }
         auto& entry = access_.change(number_, encoded(key));
         auto  value = entry.value ? detail::row_from<Value>(*entry.value) : Value{};
@@ -161,9 +207,24 @@ public:
         assign(entry, value);
     }
 
+    /// The row becomes merge(row, value); where there is none, value.
+    template <class Merge>
+    requires std::convertible_to<std::invoke_result_t<Merge, const Value&, const Value&>, Value>
+    void combine(const Key& key, const Value& value, Merge&& merge)
+    {
+        if (has_indexes()) {
+            const auto was = found(key);
+            return set(key, was ? Value(merge(*was, value)) : value);
+        }
+        auto& entry = access_.change(number_, encoded(key));
+        assign(entry,
+               entry.value ? Value(merge(detail::row_from<Value>(*entry.value), value)) : value);
+    }
+
     /// Erases a row; none is fine.
     void erase(const Key& key)
     {
+        access_.check_not_merged(number_);
         for (const auto& i : indexes_) i->change(key, find(key), nullptr);
         access_.replace(number_, encoded(key)).value.reset();
     }
@@ -193,7 +254,11 @@ public:
     }
 
     /// How many rows there are. Not for on(): of a store it may take a look at each.
-    std::uint64_t size() const { return access_.count(number_); }
+    std::uint64_t size() const
+    {
+        access_.check_not_merged(number_);
+        return access_.count(number_);
+    }
 
     /// Which of its projection's tables it is, from 0.
     std::size_t number() const noexcept { return number_; }
@@ -208,6 +273,30 @@ private:
         virtual ~index_keeper() = default;
         virtual void change(const Key& key, const std::optional<Value>& was, const Value* is) = 0;
     };
+
+    static table_shape shape(std::string name)
+    {
+        return {std::move(name), detail::columns_of<Key, true>(), detail::columns_of<Value>()};
+    }
+
+    /// What is a part only has rows of its own; indexes are made of whole ones.
+    bool has_indexes() const { return !indexes_.empty() && !is_merged_elsewhere(); }
+    bool is_merged_elsewhere() const
+    {
+        return access_.is_part() && access_.rule(number_) == detail::row_rule::merged;
+    }
+
+    std::optional<Value> found(const Key& key) const
+    {
+        if (const auto bytes = access_.find(number_, encoded(key)))
+            return detail::row_from<Value>(*bytes);
+        return std::nullopt;
+    }
+    void set(const Key& key, const Value& value)
+    {
+        for (const auto& i : indexes_) i->change(key, found(key), &value);
+        assign(access_.replace(number_, encoded(key)), value);
+    }
 
     static const std::string& encoded(const Key& key)
     {
@@ -227,6 +316,7 @@ private:
 
     row_range<Key, Value> range(key_range rows) const
     {
+        access_.check_not_merged(number_);
         return {
             access_.scan(number_, std::move(rows)), [](bytes_view key, bytes_view value) {
                 return row<Key, Value>{detail::key_from<Key>(key), detail::row_from<Value>(value)};
@@ -262,7 +352,9 @@ public:
                 std::function<By(const key_type&, const value_type&)> by)
         : table_{of},
           number_{of.access_.add(
-              {std::move(name), detail::columns_of<std::pair<By, key_type>, true>(), {}, true}, {})}
+              {std::move(name), detail::columns_of<std::pair<By, key_type>, true>(), {}, true}, {},
+              of.access_.rule(of.number_) == detail::row_rule::in_order ? detail::row_rule::in_order
+                                                                        : detail::row_rule::apart)}
     {
         of.indexes_.push_back(std::make_shared<keeper>(of.access_, number_, std::move(by)));
     }

@@ -64,7 +64,8 @@ struct projection_status
     std::string                     error{};           ///< what failed, and where
     std::uint64_t                   parked = 0;        ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
-    std::vector<stored_version>     versions{};  ///< all that the store holds; none: it is away
+    std::vector<topic_partition> partitions{};  ///< that are this runner's, where it is in a group
+    std::vector<stored_version>  versions{};    ///< all that the store holds; none: it is away
 };
 
 /// What a projection threw at an event. Nothing of it is in the tables.

@@ -234,10 +234,8 @@ struct table_end
         };
         if constexpr (requires { table->add(key, c.time, now, merge); })
             table->add(key, c.time, now, merge);
-        else {
-            const auto was = table->find(key);
-            table->put(key, was ? merge(*was, now) : now);
-        }
+        else
+            table->combine(key, now, merge);
     }
 };
 

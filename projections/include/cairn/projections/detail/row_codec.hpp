@@ -200,6 +200,31 @@ using unsigned_of = std::conditional_t<
     std::conditional_t<Bytes == 2, std::uint16_t,
                        std::conditional_t<Bytes == 4, std::uint32_t, std::uint64_t>>>;
 
+/// into += more, field by field.
+template <class T>
+constexpr void add_up(T& into, const T& more)
+{
+    if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
+        into = static_cast<T>(into + more);
+    else if constexpr (tuple_row<T>)
+        [&]<std::size_t... I>(std::index_sequence<I...>)
+        {
+            (add_up(std::get<I>(into), std::get<I>(more)), ...);
+        }
+    (std::make_index_sequence<std::tuple_size_v<T>>{});
+    else
+    {
+        static_assert(struct_row<T> && !log_number<T>,
+                      "rows_added_up is of numbers, and of structs and tuples of numbers: say "
+                      "rows_merged{f} instead");
+        [&]<std::size_t... I>(std::index_sequence<I...>)
+        {
+            (add_up(boost::pfr::get<I>(into), boost::pfr::get<I>(more)), ...);
+        }
+        (std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+    }
+}
+
 // ---- Keys: their bytes are ordered as they are. -------------------------------------------------
 //
 // Numbers big-endian, the sign bit flipped where there is one; of floating point, all bits of

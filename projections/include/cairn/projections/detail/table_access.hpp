@@ -39,6 +39,16 @@ decltype(auto) as_key_field(const T& field)
 /// What comes after all keys that begin so; none: nothing does.
 std::optional<std::string> after_prefix(std::string prefix);
 
+/// What a row of a table has to do with the partitions of the log.
+enum class row_rule {
+    in_order,  ///< it may depend on events of several, in the order of their positions
+    apart,     ///< it belongs to the events of one
+    merged,    ///< what each makes of it is merged
+};
+
+/// Adds to a row of its table what events of another partition made of it.
+using row_merge = std::function<void(bytes_view key, bytes_view more)>;
+
 /// Invariants
 ///   - What was put or erased is found so, until it is dropped.
 ///   - What was read is remembered from commit to commit, as long as nobody else writes: a batch
@@ -59,9 +69,21 @@ public:
     };
 
     /// Makes a table; returns its number. Column names may be fewer than columns.
-    std::size_t add(table_shape shape, std::vector<std::string> columns);
+    std::size_t add(table_shape shape, std::vector<std::string> columns,
+                    row_rule rule = row_rule::in_order, row_merge merge = {});
 
     const std::vector<table_shape>& shapes() const noexcept { return shapes_; }
+    row_rule                        rule(std::size_t table) const noexcept { return rules_[table]; }
+
+    /// From now on rows that are merged begin anew with each batch, and merge_into() takes them.
+    void be_a_part() noexcept { is_part_ = true; }
+    bool is_part() const noexcept { return is_part_; }
+
+    /// Merges what events of other partitions made into the rows that are here.
+    void merge(std::size_t table, bytes_view key, bytes_view more) { merges_[table](key, more); }
+
+    /// Throws invalid_argument where on() may not read, or set, rows of that table.
+    void check_not_merged(std::size_t table) const;
 
     /// From now on this is read; null: nothing is.
     void read(table_reader* from) noexcept
@@ -121,11 +143,14 @@ private:
     entry&        known(std::size_t table, bytes_view key, bool read);
 
     std::vector<table_shape>    shapes_;
+    std::vector<row_rule>       rules_;
+    std::vector<row_merge>      merges_;
     std::vector<rows_in_memory> rows_;
     std::vector<flow_output>    outputs_;
     std::string                 found_;
     table_reader*               reader_    = nullptr;
     bool                        writing_   = false;
+    bool                        is_part_   = false;
     std::size_t                 bytes_     = 0;  // changed
     std::size_t                 in_memory_ = 0;  // bytes, of all entries
 };

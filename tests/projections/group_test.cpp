@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runners that share a projection's partitions.
+#include "main/complaint.hpp"
+#include "main/seed.hpp"
+#include "sales.hpp"
+#include "stores.hpp"
+
+#include <cairn/projections/projection_runner.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+#include <memory>
+#include <random>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace cairn;
+using namespace cairn::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int partitions = 6;
+
+/// Instances of a service, over one log and one store; the time is the test's.
+struct service
+{
+    explicit service(const std::string& kind) : store{kind}
+    {
+        log.create_topic("sales", partitions);
+    }
+
+    projection_options options() const
+    {
+        projection_options o;
+        o.group             = group;
+        o.commit_events_max = 10;
+        return o;
+    }
+    std::unique_ptr<projection_runner<revenue>> instance(projection_options o)
+    {
+        return std::make_unique<projection_runner<revenue>>(log, "revenue", store.store,
+                                                            std::move(o));
+    }
+    auto instance() { return instance(options()); }
+
+    /// Until all who are there have their partitions and have handled them.
+    template <class... Runners>
+    void settle(Runners&... runners)
+    {
+        for (int i = 0; i < 10; ++i) {
+            now.store(now.load() + group_coordinator::clock::duration{1s}.count());
+            (runners->run_until_idle(), ...);
+        }
+    }
+
+    void sell(int each)
+    {
+        for (int c = 0; c < 20; ++c)
+            for (int i = 0; i < each; ++i) happen(log, sold("customer " + std::to_string(c), 1));
+        sold_ += 20u * static_cast<unsigned>(each);
+    }
+    std::uint64_t events() const { return sold_; }
+
+    commit_log                                 log = commit_log::in_memory();
+    std::atomic<group_coordinator::clock::rep> now{1'000'000'000'000};
+    local_group_coordinator                    coordinator{
+        log, {}, [this] {
+            return group_coordinator::instant{group_coordinator::clock::duration{now.load()}};
+        }};
+    projection_group group{coordinator};
+    a_store          store;
+    std::uint64_t    sold_ = 0;
+};
+
+template <class... Runners>
+std::size_t covered(const Runners&... runners)
+{
+    std::set<topic_partition> all;
+    std::size_t               n = 0;
+    for (const auto& s : {runners->status()...}) {
+        n += s.partitions.size();
+        all.insert(s.partitions.begin(), s.partitions.end());
+    }
+    CHECK(n == all.size());  // nobody has what another has
+    return n;
+}
+
+}  // namespace
+
+TEST_CASE("each runner of a group has some of the partitions, and together they have all")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(3);
+    auto one = s.instance(), two = s.instance();
+    s.settle(one);
+    CHECK(one->status().partitions.size() == partitions);
+    CHECK(one->view().read()->events() == s.events());
+
+    s.settle(one, two);
+    CHECK(covered(one, two) == partitions);
+    CHECK(one->status().partitions.size() == partitions / 2);
+    s.sell(3);
+    s.settle(one, two);
+    CHECK(one->status().events + two->status().events == s.events());
+    CHECK(two->status().events > 0);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(two->view().read()->events() == s.events());
+    CHECK(one->status().lag_events == 0);
+
+    one.reset();
+    s.sell(3);
+    s.settle(two);
+    CHECK(covered(two) == partitions);
+    CHECK(two->view().read()->events() == s.events());
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("wait_for waits for whoever has the event")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(1);
+    auto one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    one->start();
+    two->start();
+    for (int c = 0; c < 20; ++c) {
+        const auto name = "customer " + std::to_string(c);
+        happen(s.log, sold(name, 100));
+        const auto p = s.log.end_position() - 1;
+        CHECK(one->view().read(p, 1min)->spent_by(name) == 101);
+        CHECK(two->view().read(p, 1min)->spent_by(name) == 101);
+    }
+}
+
+TEST_CASE("a runner that stands still for a minute is replaced, and counts nothing twice after it")
+{
+    service            s{CAIRN_EACH_STORE};
+    std::promise<void> standing, over;
+    auto               o     = s.options();
+    bool               stand = false;
+    o.on_step                = [&, wait = over.get_future().share()](projection_step step) {
+        if (step != projection_step::reading || !std::exchange(stand, false)) return;
+        standing.set_value();
+        wait.wait();
+    };
+    auto one = s.instance(o), two = s.instance();
+    s.settle(one, two);
+    s.sell(5);
+    stand = true;
+    std::thread slow{[&] { one->run_until_idle(); }};
+    standing.get_future().wait();
+    s.now += group_coordinator::clock::duration{60s}.count();
+    s.settle(two);
+    CHECK(two->status().partitions.size() == partitions);
+    CHECK(two->view().read()->events() == s.events());
+    over.set_value();
+    slow.join();
+    CHECK(two->view().read()->events() == s.events());
+    s.sell(5);
+    s.settle(one, two);
+    CHECK(covered(one, two) == partitions);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(one->verify().ok);
+}
+
+TEST_CASE("runners that come, go and crash at drawn steps lose nothing and count nothing twice")
+{
+    const auto   seed = testing::seed();
+    std::mt19937 random{static_cast<std::mt19937::result_type>(seed)};
+    CAPTURE(seed);
+    service                                                  s{CAIRN_EACH_STORE};
+    std::vector<std::unique_ptr<projection_runner<revenue>>> all;
+    std::uniform_int_distribution<int>                       draw{0, 99};
+    int                                                      until_crash = 10, crashes = 0;
+    auto                                                     o = s.options();
+    o.on_step                                                  = [&](projection_step) {
+        if (--until_crash > 0) return;
+        until_crash = 5 + draw(random);
+        throw std::runtime_error{"a crash"};
+    };
+    for (int round = 0; round < 60; ++round) {
+        const int what = draw(random);
+        if (all.empty() || (what < 20 && all.size() < 4)) all.push_back(s.instance(o));
+        if (what >= 90) all.erase(all.begin() + what % static_cast<int>(all.size()));
+        if (draw(random) < 50) s.sell(1);
+        s.now += group_coordinator::clock::duration{std::chrono::seconds{draw(random) / 4}}.count();
+        for (std::size_t i = 0; i < all.size();) try {
+                all[i++]->run_until_idle();
+            } catch (const std::runtime_error&) {
+                ++crashes;
+                all.erase(all.begin() + static_cast<std::ptrdiff_t>(--i));
+            }
+    }
+    CHECK(crashes > 0);
+    all.clear();
+    auto last = s.instance();
+    s.now += group_coordinator::clock::duration{10min}.count();
+    s.settle(last);
+    CHECK(last->view().read()->events() == s.events());
+    CHECK(last->verify().ok);
+}
+
+TEST_CASE("threads of a group that are stopped and started while events come count each once")
+{
+    service s{CAIRN_EACH_STORE};
+    // Their time is the real one.
+    const projection_group group{local_group_coordinator{s.log}};
+    auto                   o = s.options();
+    o.group                  = group;
+    auto one = s.instance(o), two = s.instance(o), three = s.instance(o);
+    for (auto* r : {&one, &two, &three}) (*r)->start();
+    std::thread seller{[&] { s.sell(10); }};
+    two->stop();
+    two->start();
+    three.reset();
+    seller.join();
+    s.sell(1);
+    const auto end = s.log.end_position() - 1;
+    CHECK(two->view().read(end, 1min)->events() == s.events());
+    CHECK(one->view().read(end, 1min)->events() == s.events());
+    CHECK(one->verify().ok);
+}
+
+TEST_CASE("all runners of a group change to the version that one of them has built")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(3);
+    auto one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    one->rebuild();
+    two->rebuild();  // that is being built already: it waits for it
+    s.settle(one, two);
+    CHECK(one->status().version == 2);
+    CHECK(two->status().version == 2);
+    CHECK_FALSE(two->status().rebuild);
+    s.sell(2);
+    s.settle(one, two);
+    CHECK(covered(one, two) == partitions);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(two->view().read()->events() == s.events());
+
+    two->swap_to(1);
+    s.settle(one, two);
+    CHECK(one->status().version == 1);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("threads of a group change to a new version together")
+{
+    service                s{CAIRN_EACH_STORE};
+    const projection_group group{local_group_coordinator{s.log}};
+    auto                   o = s.options();
+    o.group                  = group;
+    s.sell(5);
+    auto one = s.instance(o), two = s.instance(o);
+    one->start();
+    two->start();
+    two->rebuild();
+    std::thread seller{[&] { s.sell(5); }};
+    while (one->status().version != 2 || two->status().version != 2) std::this_thread::yield();
+    seller.join();
+    const auto end = s.log.end_position() - 1;
+    CHECK(one->view().read(end, 1min)->events() == s.events());
+    CHECK(two->view().read(end, 1min)->events() == s.events());
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("where the one that builds a version is gone, another goes on")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(5);
+    auto o       = s.options();
+    bool crashes = false;
+    o.on_step    = [&](projection_step step) {
+        if (crashes && step == projection_step::swapping) throw std::runtime_error{"a crash"};
+    };
+    auto one = s.instance(o), two = s.instance();
+    s.settle(one, two);
+    one->rebuild();
+    two->rebuild();
+    crashes = true;
+    CHECK_THROWS_AS(one->run_until_idle(), std::runtime_error);
+    one.reset();
+    s.settle(two);
+    CHECK(two->status().version == 2);
+    CHECK(two->view().read()->events() == s.events());
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("an event that cannot be handled stops who has its partition, and nobody else")
+{
+    service s{CAIRN_EACH_STORE};
+    auto    one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    happen(s.log, sold("poison", 1));
+    const auto where = s.log.end_position() - 1;
+    const auto fails = [&](auto& r) {
+        return complaint_of([&] { r->run_until_idle(); }).has_value();
+    };
+    const bool first = fails(one), second = fails(two);
+    CHECK(first != second);
+    auto& stands = first ? one : two;
+    CHECK(stands->status().state == projection_state::failed);
+    s.sell(2);
+    stands->skip(where);
+    s.settle(one, two);
+    CHECK(one->view().read()->events() == s.events());
+}
+
+TEST_CASE("a runner of a group is not inline")
+{
+    service s{"memory"};
+    auto    one = s.instance();
+    CHECK(complaint_of([&] { one->start_inline(); }) == errc::invalid_argument);
+}
+
+TEST_CASE("a runner without a group that writes the same tables is fenced")
+{
+    service                    s{CAIRN_EACH_STORE};
+    projection_runner<revenue> alone{s.log, "revenue", s.store.store};
+    s.sell(1);
+    alone.run_until_idle();
+    auto one = s.instance();
+    s.sell(1);
+    s.settle(one);
+    CHECK(one->view().read()->events() == s.events());
+    s.sell(1);
+    CHECK(complaint_of([&] { alone.run_until_idle(); }) == errc::fenced_generation);
+    s.settle(one);
+    CHECK(one->view().read()->events() == s.events());
+}
