@@ -2,7 +2,6 @@
 #include "projection_run.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <queue>
 
 namespace cairn::detail {
@@ -14,8 +13,6 @@ timestamp time_now()
     using namespace std::chrono;
     return timestamp{duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count()};
 }
-
-constexpr position no_position{std::numeric_limits<std::int64_t>::max()};
 
 /// So many records of no interest are read again at the most after a restart.
 constexpr std::uint64_t uncommitted_max = 100'000;
@@ -54,12 +51,11 @@ projection_run::projection_run(event_store events, std::string name, int number,
       itself_{type.create()},
       parked_{*itself_},
       access_{access_of(*itself_)},
+      feeds_{events_, name_, access_.feeds(), options_.feeds},
       dispatch_{events_, type.handlers},
-      at_{tables_->read()->checkpoint()}
+      at_{tables_->read()->checkpoint()},
+      upto_{at_.upto()}
 {
-    if (at_.partitions.empty()) return;
-    upto_ = no_position;
-    for (const auto& [at, p] : at_.partitions) upto_ = std::min(upto_, p.upto);
 }
 
 std::vector<topic_partition> projection_run::partitions() const
@@ -167,9 +163,10 @@ void projection_run::handle(position end, position not_beyond,
     const auto                            commit = [&](position upto) {
         auto now = after(sources, upto);
         if (writer) {
-            if (!access_.outputs().empty()) {
+            if (!access_.outputs().empty() || !access_.feeds().all().empty()) {
                 step(projection_step::posting);
-                append_outputs(events_, name_, access_.outputs());
+                if (!access_.outputs().empty()) append_outputs(events_, name_, access_.outputs());
+                feeds_.pass();
             }
             step(projection_step::committing);
             if (!told.records.empty()) {
@@ -255,16 +252,16 @@ void projection_run::handle(position end, position not_beyond,
 }
 
 void projection_run::catch_up(const std::atomic<bool>&     stopping,
-                              const std::function<void()>& each_commit)
+                              const std::function<void()>& each_commit, position before)
 {
     const std::lock_guard lock{feeding_};
-    catch_up_held(stopping, each_commit);
+    catch_up_held(stopping, each_commit, before);
 }
 
 void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
-                                   const std::function<void()>& each_commit)
+                                   const std::function<void()>& each_commit, position before)
 {
-    feed(events_.log().end_position(), stopping, each_commit);
+    feed(std::min(events_.log().end_position(), before), stopping, each_commit);
 }
 
 void projection_run::catch_up_to(position end)
@@ -294,7 +291,7 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
             throw;
         }
     };
-    while (auto threw = run(no_position)) {
+    while (auto threw = run(everything)) {
         // What comes before it counts. (A handler that does not do the same each time may throw
         // earlier now.)
         while (auto earlier = run(threw->where)) threw = std::move(earlier);
@@ -320,7 +317,7 @@ void projection_run::skip(position which)
     claim();
     bool stands = false;
     try {
-        handle(which.next(), no_position, std::nullopt, go, {});
+        handle(which.next(), everything, std::nullopt, go, {});
     } catch (const handler_threw& threw) {
         stands = threw.where == which;
     }
@@ -328,7 +325,7 @@ void projection_run::skip(position which)
         throw error{errc::invalid_argument,
                     "projection " + name_ + " does not stand before position " +
                         std::to_string(which.value) + ": skip what projection_failed names"};
-    handle(which.next(), no_position, put_aside{which, false, {}}, go, {});
+    handle(which.next(), everything, put_aside{which, false, {}}, go, {});
 }
 
 void projection_run::change(const std::function<void()>& how)
@@ -337,6 +334,7 @@ void projection_run::change(const std::function<void()>& how)
         auto writer = tables_->write();
         access_.write(writer.get());
         how();
+        feeds_.pass_parked();
         writer->commit(access_.changes(), after({}, position{0}));
         access_.committed();
         access_.read(nullptr);

@@ -3,12 +3,14 @@
 // One version of a projection's tables, fed from the log.
 #pragma once
 
+#include "feed_gate.hpp"
 #include "parked_events.hpp"
 
 #include <cairn/projections/projection_runner.hpp>
 
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <span>
@@ -26,6 +28,8 @@ namespace cairn::detail {
 class projection_run
 {
 public:
+    static constexpr position everything{std::numeric_limits<std::int64_t>::max()};
+
     projection_run(event_store events, std::string name, int number,
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
                    const projection_options& options);
@@ -33,14 +37,19 @@ public:
     int                                       number() const noexcept { return number_; }
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
 
-    /// Handles what there was in the log when it began; less where it is to stop. `each_commit` is
-    /// called after every commit.
-    void catch_up(const std::atomic<bool>& stopping, const std::function<void()>& each_commit = {});
+    /// From now on its feeds deliver. By who holds it, or has just made it.
+    void open_feeds() { feeds_.open(); }
+
+    /// Handles what there was in the log when it began; less where it is to stop, and nothing from
+    /// `before` on. `each_commit` is called after every commit.
+    void catch_up(const std::atomic<bool>& stopping, const std::function<void()>& each_commit = {},
+                  position before = everything);
 
     /// While it is held nothing is handled.
     std::unique_lock<std::mutex> hold() { return std::unique_lock{feeding_}; }
     /// As catch_up(), by who holds it.
-    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit,
+                       position before = everything);
 
     /// Commits that it can answer.
     void complete();
@@ -128,6 +137,7 @@ private:
     std::shared_ptr<projection_base> itself_;
     parked_events                    parked_;
     table_access&                    access_;
+    feed_gate                        feeds_;
     event_dispatch                   dispatch_;
     bool                             claimed_           = false;
     std::uint64_t                    read_since_commit_ = 0;

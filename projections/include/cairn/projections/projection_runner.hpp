@@ -3,12 +3,14 @@
 // Where projections run.
 #pragma once
 
+#include <cairn/projections/feed_sink.hpp>
 #include <cairn/projections/view.hpp>
 
 #include <cairn/framework/event_store.hpp>
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,7 +22,7 @@ namespace cairn {
 enum class projection_step {
     reading,     ///< a batch begins
     handling,    ///< an event
-    posting,     ///< what its flows made for topics, if anything
+    posting,     ///< what its flows made for topics, and lines of its feeds, if anything
     committing,  ///< its rows and the checkpoint
     committed,
     swapping,  ///< a new version answers from then on
@@ -50,6 +52,10 @@ struct projection_options
     /// Versions that another has taken the place of are kept, so that one can swap back; false:
     /// they are dropped.
     bool keep_old_versions = true;
+
+    /// Where its feeds go, each by its name: json_lines_file(), webhook(). A sink that is away, or
+    /// full, holds the projection up; it goes on by itself.
+    std::map<std::string, std::shared_ptr<feed_sink>> feeds{};
 
     /// Called now and then while a version is rebuilt.
     std::function<void(const rebuild_progress&)> on_progress{};
