@@ -11,8 +11,13 @@
 // all versions of them: one that is made again, swapped back to, or kept in memory does not deliver
 // what another has.
 //
-// It is the newest record of __feeds whose key is <projection>/<topic>-<partition>: the offset, as
-// text. It only grows; of two that append at once one looks again.
+// It is in __feeds, the newest record of each key:
+//
+//     <projection>/<topic>-<partition>            all before this offset is out,
+//     <projection>/<topic>-<partition>/<offset>   but for this event, which was parked
+//     <projection>/parked                         one ever was
+//
+// Offsets only grow; of two that append at once one looks again.
 #pragma once
 
 #include <cairn/projections/detail/feed_lines.hpp>
@@ -37,6 +42,8 @@ void check_sinks(const std::string& projection, const feed_lines& feeds, const f
 ///   - Shut, as it is at first, it lets nothing pass.
 ///   - What has passed once does not pass again in this process; nor in another once pass() has
 ///     returned.
+///   - An event that was parked while it was open is owed until its lines have passed, through
+///     whichever gate, or it is given up.
 ///
 /// Threads   One at a time.
 /// Lifetime  Not longer than the lines and the sinks.
@@ -47,15 +54,23 @@ public:
     feed_gate(event_store events, std::string projection, feed_lines& lines,
               const feed_sinks& sinks);
 
-    void open() { lines_.collect(true); }
+    void open() { lines_.collect(); }
 
-    /// Delivers what there is, but for what is out.
+    /// Sees what others have noted. To be called before events are handled.
+    void look();
+    /// It is shut, and that event's lines have not passed an open one, which is past it.
+    bool withholds(const topic_partition& in, offset at) const;
+
+    /// Delivers what there is, but for what is out, and notes it and what is parked.
     void pass();
-    /// The same of an event that was parked: that later ones are out says nothing of it.
-    void pass_parked();
+    /// Delivers what an event made that was parked; nothing, where that is out.
+    void pass_parked(const topic_partition& in, offset at);
+    /// Nobody will deliver that parked event.
+    void give_up(const topic_partition& in, offset at);
 
 private:
-    using place = std::pair<std::size_t, topic_partition>;  // feed, partition
+    using events_of = std::vector<std::pair<topic_partition, offset>>;
+    using place     = std::pair<std::size_t, topic_partition>;  // feed, partition
     struct line_number
     {
         offset        at;
@@ -63,9 +78,13 @@ private:
         friend auto   operator<=>(const line_number&, const line_number&) = default;
     };
 
-    stream_id note_of(const topic_partition& in) const;
-    offset    noted(const topic_partition& in) const;
-    void      note(const std::map<topic_partition, offset>& out) const;
+    std::string name_of(const topic_partition& in) const;
+    stream_id   note_of(const topic_partition& in, offset at) const;
+    offset      noted(const topic_partition& in) const;
+    bool        owed(const topic_partition& in, offset at) const;
+    /// All before those offsets is out, but for what is newly owed; and what is paid is.
+    void      note(const std::map<topic_partition, offset>& out, const events_of& owed_now,
+                   const events_of& paid);
     feed_line whole(const emitted_line& l) const;
     void deliver(std::size_t feed, const std::vector<const emitted_line*>& lines, bool remembered);
 
@@ -76,6 +95,7 @@ private:
 
     /// Out, and not yet noted: of a delivery that failed half-way.
     std::map<place, line_number> out_;
+    bool                         noted_parked_ = false;  ///< something was ever parked
 };
 
 }  // namespace cairn::detail

@@ -39,9 +39,17 @@ void feed_lines::emit(std::size_t feed, std::string text)
     all_.push_back(std::move(line));
 }
 
+void feed_lines::park(const topic_partition& in, offset at)
+{
+    if (!collects_) return;
+    parked_.emplace_back(in, at);
+    bytes_ += 128;
+}
+
 void feed_lines::clear() noexcept
 {
     all_.clear();
+    parked_.clear();
     for (auto& n : newest_) n.reset();
     bytes_ = 0;
 }

@@ -147,6 +147,7 @@ void projection_run::handle(position end, position not_beyond,
                             const std::function<void()>&    each_commit)
 {
     step(projection_step::reading);
+    feeds_.look();
     auto       sources = open_sources();
     const auto later   = [&](std::size_t a, std::size_t b) {
         return sources[a].next->position > sources[b].next->position;
@@ -163,7 +164,7 @@ void projection_run::handle(position end, position not_beyond,
     const auto                            commit = [&](position upto) {
         auto now = after(sources, upto);
         if (writer) {
-            if (!access_.outputs().empty() || !access_.feeds().all().empty()) {
+            if (!access_.outputs().empty() || !access_.feeds().empty()) {
                 step(projection_step::posting);
                 if (!access_.outputs().empty()) append_outputs(events_, name_, access_.outputs());
                 feeds_.pass();
@@ -218,14 +219,18 @@ void projection_run::handle(position end, position not_beyond,
                 access_.write(writer.get());
             }
             const bool left_out = aside && aside->where == r.position;
-            if (left_out && aside->parked) {
-                parked_.park(s.at, r, aside->why, 1, time_now());
-                told.records.push_back(parked_record(s.at, r, aside->why));
-            } else if (!left_out && parks && parked_.must_wait(s.at, r) && dispatch_.knows(r)) {
-                const std::string why = "waits behind an earlier event of its key";
-                parked_.park(s.at, r, why, 0, time_now());
+            const auto park     = [&](const std::string& why, std::int64_t attempts) {
+                parked_.park(s.at, r, why, attempts, time_now());
+                access_.feeds().park(s.at, r.offset);
                 told.records.push_back(parked_record(s.at, r, why));
-            } else if (!left_out)
+            };
+            if (left_out && aside->parked)
+                park(aside->why, 1);
+            else if (!left_out && parks && parked_.must_wait(s.at, r) && dispatch_.knows(r))
+                park("waits behind an earlier event of its key", 0);
+            else if (!left_out && feeds_.withholds(s.at, r.offset))
+                park("is parked in the version that answers, which has not delivered it", 0);
+            else if (!left_out)
                 guarded(s.at, r, [&] { return dispatch_.dispatch(r, to); });
             s.done = r.offset.next();
             upto   = r.position.next();
@@ -334,7 +339,6 @@ void projection_run::change(const std::function<void()>& how)
         auto writer = tables_->write();
         access_.write(writer.get());
         how();
-        feeds_.pass_parked();
         writer->commit(access_.changes(), after({}, position{0}));
         access_.committed();
         access_.read(nullptr);
@@ -357,6 +361,7 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
             void* const to = type_.as_itself(itself_.get());
             dispatch_.dispatch(*r, to);
             dispatch_.finish(to);
+            feeds_.pass_parked(in, at);
             parked_.remove(in, at);
         });
         return true;
@@ -403,6 +408,7 @@ void projection_run::skip_parked(const topic_partition& in, offset at)
                                                     in.topic + "-" + std::to_string(in.partition) +
                                                     " offset " + std::to_string(at.value) +
                                                     ": parked() lists what it has"};
+        feeds_.give_up(in, at);
     });
 }
 

@@ -56,6 +56,22 @@ struct told_2 : told
     void on(sales::Returned::Reader e, const origin& from) { told::on(e, from); }
 };
 
+/// And with another table.
+struct told_3 : projection<sales::Sold>
+{
+    static constexpr int                                         version = 3;
+    table<std::string, std::string>                              country{this, "country"};
+    json_feed<std::string, std::pair<std::string, std::int64_t>> sold{
+        this, "sold", {"customer", "country", "cents"}};
+    json_feed<std::string, std::string> large{this, "large"};
+
+    void on(sales::Sold::Reader e, const origin&)
+    {
+        country.put(e.getCustomer(), e.getCountry());
+        sold.emit(e.getCustomer(), {e.getCountry(), e.getCents()});
+    }
+};
+
 /// Keeps what it is given.
 struct kept_lines final : feed_sink
 {
@@ -412,6 +428,101 @@ TEST_CASE("a line of an event that was parked is delivered when it is handled")
     CHECK(sink->ids.size() == 16);
     CHECK(sink->distinct() == all_ids<told>(log));
     told::mended = false;
+}
+
+TEST_CASE("an event that was parked is delivered once, whichever version handles it, and when")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log  = a_log();
+    const auto sink = std::make_shared<kept_lines>();
+    told::mended    = false;
+    sell(log, 3);
+    happen(log, sold("poison", 1), sold("poison", 1));
+    sell(log, 3);
+    auto o       = to(sink);
+    o.on_failure = on_failure::park;
+    std::optional<projection_runner<told>> runner{std::in_place, log, "told", s.store, o};
+    runner->run_until_idle();
+    CHECK(runner->status().parked == 2);
+    CHECK(sink->ids.size() == 10);
+    const auto once = [&] {
+        CHECK(sink->distinct() == all_ids(log));
+        CHECK(sink->ids.size() == 12);
+    };
+
+    SECTION("the new version, which has parked it as well")
+    {
+        told::mended = true;
+        runner->rebuild();
+        runner->run_until_idle();
+        CHECK(runner->status().version == 2);
+        CHECK(sink->ids.size() == 10);
+        CHECK(runner->status().parked == 2);
+        CHECK(runner->verify().ok);
+        CHECK(runner->retry_parked() == 2);
+        once();
+        runner->swap_to(1);
+        CHECK(runner->retry_parked() == 2);
+        once();
+    }
+    SECTION("the old version, before the new one comes to it")
+    {
+        told::mended = true;
+        runner->rebuild();
+        CHECK(runner->retry_parked() == 2);
+        once();
+        runner->run_until_idle();
+        CHECK(runner->status().parked == 0);
+    }
+    SECTION("a version of other code and other tables")
+    {
+        runner.reset();
+        projection_runner<told_3> other{log, "told", s.store, to(sink)};
+        other.run_until_idle();
+        CHECK(other.status().version == 2);
+        CHECK(sink->ids.size() == 10);
+        CHECK(other.retry_parked() == 2);
+    }
+    SECTION("one whose tables are made anew, in memory")
+    {
+        runner.reset();
+        told::mended = true;
+        projection_runner<told>{log, "told", memory_tables(), to(sink)}.run_until_idle();
+    }
+    SECTION("nobody, where it is given up")
+    {
+        for (const auto& e : runner->parked()) runner->skip_parked(e.in, e.at);
+        told::mended = true;
+        runner->rebuild();
+        runner->run_until_idle();
+        CHECK(sink->ids.size() == 10);
+        return;
+    }
+    once();
+    told::mended = false;
+}
+
+TEST_CASE("what only the new version has parked was delivered by the old one, and stays so")
+{
+    const auto log  = a_log();
+    const auto sink = std::make_shared<kept_lines>();
+    sell(log, 3);
+    happen(log, sold("poison", 1));
+    sell(log, 3);
+    auto o       = to(sink);
+    o.on_failure = on_failure::park;
+    told::mended = true;
+    projection_runner<told> runner{log, "told", memory_tables(), o};
+    runner.run_until_idle();
+    told::mended = false;
+    runner.rebuild();
+    runner.run_until_idle();
+    CHECK(runner.status().parked == 1);
+    told::mended = true;
+    CHECK(runner.retry_parked() == 1);
+    told::mended = false;
+    CHECK(sink->ids.size() == 11);
+    CHECK(sink->distinct() == all_ids(log));
 }
 
 TEST_CASE("looking never delivers: fold, verify, and given and expect")

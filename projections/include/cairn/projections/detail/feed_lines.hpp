@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cairn::detail {
@@ -37,8 +38,9 @@ public:
     const std::vector<table_shape>& shapes() const noexcept { return shapes_; }
     const table_shape&              shape(std::size_t feed) const { return shapes_[feed]; }
 
-    /// Whether anybody will deliver them.
-    void collect(bool them) noexcept { collects_ = them; }
+    /// From now on somebody will deliver them.
+    void collect() noexcept { collects_ = !shapes_.empty(); }
+    bool collects() const noexcept { return collects_; }
 
     /// As long as it lives, lines are that event's.
     class of_event
@@ -61,14 +63,23 @@ public:
     /// REQUIRES: wants().
     void emit(std::size_t feed, std::string text);
 
-    const std::vector<emitted_line>& all() const noexcept { return all_; }
-    std::size_t                      bytes() const noexcept { return bytes_; }
+    /// That event makes its lines another time.
+    void park(const topic_partition& in, offset at);
+
+    const std::vector<emitted_line>&                       all() const noexcept { return all_; }
+    const std::vector<std::pair<topic_partition, offset>>& parked() const noexcept
+    {
+        return parked_;
+    }
+    bool        empty() const noexcept { return bytes_ == 0; }
+    std::size_t bytes() const noexcept { return bytes_; }
 
     void clear() noexcept;
 
 private:
-    std::vector<table_shape>  shapes_;
-    std::vector<emitted_line> all_;
+    std::vector<table_shape>                        shapes_;
+    std::vector<emitted_line>                       all_;
+    std::vector<std::pair<topic_partition, offset>> parked_;
     /// The newest line of each feed, by its number in all_.
     std::vector<std::optional<std::size_t>> newest_;
     const origin*                           from_     = nullptr;
