@@ -99,6 +99,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
           with{options.group ? options.group->shared()->named(name) : nullptr}
     {
         check_name();
+        check_sinks(name, access_of(*type.create()).feeds(), options.feeds);
         if (with)
             listening =
                 with->listen({[this](int version, const auto& done) { hear(version, done); },
@@ -134,7 +135,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             others.reset();
             answer_from(make(active->number));
         }
-        building = make(mine ? mine->number : next_number());
+        building = make(mine ? mine->number : next_number(), false);
     }
 
     ~impl() override
@@ -158,12 +159,30 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                                                     "and '-'"};
     }
 
-    std::shared_ptr<fed_version> make(int number)
+    std::shared_ptr<fed_version> make(int number, bool answers = true)
     {
-        newest = std::max(newest.load(), number);
-        return std::make_shared<fed_version>(std::make_shared<projection_run>(
+        newest   = std::max(newest.load(), number);
+        auto run = std::make_shared<projection_run>(
             events, name, number, store->open(name, number, type.code_version, shapes), type,
-            options));
+            options);
+        if (answers) run->open_feeds();
+        return std::make_shared<fed_version>(std::move(run));
+    }
+
+    /// What is being built goes so far and no further, where there are feeds: all before it was
+    /// delivered by the version that answers, what comes then is delivered by the one that answers
+    /// then.
+    position built_before() const
+    {
+        if (options.feeds.empty()) return projection_run::everything;
+        {
+            const std::lock_guard lock{mutex};
+            if (answering) return answering->run->upto();
+        }
+        // Other code's, which another process may be running.
+        for (const auto& v : store->versions(name))
+            if (v.active) return v.checkpoint.upto();
+        return projection_run::everything;
     }
 
     /// The one that is built next, or is being built by another of the group.
@@ -298,10 +317,15 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             v.begun         = clock::now();
             v.done_at_begin = v.run->lag_now().done;
         }
-        v.run->catch_up(stopping, [&] {
-            if (built) tell(v, false);
-        });
-        if (built && !stopping) swap_in(v, stopping);
+        v.run->catch_up(
+            stopping,
+            [&] {
+                if (built) tell(v, false);
+            },
+            built ? built_before() : projection_run::everything);
+        if (!built || stopping) return;
+        swap_in(v, stopping);
+        if (!is_building(v)) v.run->catch_up(stopping);  // what it left to deliver
     }
 
     bool is_building(const fed_version& v)
@@ -355,11 +379,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         if (old) held = old->run->hold();
         const auto mine = v.run->hold();
-        v.run->catch_up_held(stopping, {});
+        v.run->catch_up_held(stopping, {}, built_before());
         if (stopping) return;
         v.run->complete();
         if (options.on_step) options.on_step(projection_step::swapping);
         store->activate(name, v.run->number());
+        v.run->open_feeds();
         tell(v, true);
         std::shared_ptr<fed_version> now;
         {
@@ -571,7 +596,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         {
             const std::lock_guard lock{mutex};
             if (building) return;
-            begun = building = make(next_number());
+            begun = building = make(next_number(), false);
         }
         if (running) begin_thread(begun);
     }

@@ -2,7 +2,6 @@
 #include "projection_run.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <queue>
 
 namespace cairn::detail {
@@ -14,8 +13,6 @@ timestamp time_now()
     using namespace std::chrono;
     return timestamp{duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count()};
 }
-
-constexpr position no_position{std::numeric_limits<std::int64_t>::max()};
 
 /// So many records of no interest are read again at the most after a restart.
 constexpr std::uint64_t uncommitted_max = 100'000;
@@ -45,12 +42,11 @@ projection_run::projection_run(event_store events, std::string name, int number,
       itself_{type.create()},
       parked_{*itself_},
       access_{access_of(*itself_)},
+      feeds_{events_, name_, access_.feeds(), options_.feeds},
       dispatch_{events_, type.handlers},
-      at_{tables_->read()->checkpoint()}
+      at_{tables_->read()->checkpoint()},
+      upto_{at_.upto()}
 {
-    if (at_.partitions.empty()) return;
-    upto_ = no_position;
-    for (const auto& [at, p] : at_.partitions) upto_ = std::min(upto_, p.upto);
 }
 
 std::vector<topic_partition> projection_run::partitions() const
@@ -173,6 +169,7 @@ void projection_run::handle(position end, position not_beyond,
         if (with_->is_frozen(number_)) return access_.read(nullptr);
         refresh(*writer);
     }
+    feeds_.look();
     auto       sources = open_sources();
     const auto later   = [&](std::size_t a, std::size_t b) {
         return sources[a].next->position > sources[b].next->position;
@@ -187,9 +184,10 @@ void projection_run::handle(position end, position not_beyond,
     const auto     commit = [&](position upto, bool all) {
         auto now = after(sources, upto);
         if (writer) {
-            if (!access_.outputs().empty()) {
+            if (!access_.outputs().empty() || !access_.feeds().empty()) {
                 step(projection_step::posting);
-                append_outputs(events_, name_, access_.outputs());
+                if (!access_.outputs().empty()) append_outputs(events_, name_, access_.outputs());
+                feeds_.pass();
             }
             step(projection_step::committing);
             if (!told.records.empty()) {
@@ -237,14 +235,18 @@ void projection_run::handle(position end, position not_beyond,
             by_position.pop();
             if (!writer) begin_batch();
             const bool left_out = aside && aside->where == r.position;
-            if (left_out && aside->parked) {
-                parked_.park(s.at, r, aside->why, 1, time_now());
-                told.records.push_back(parked_record(s.at, r, aside->why));
-            } else if (!left_out && parks && parked_.must_wait(s.at, r) && dispatch_.knows(r)) {
-                const std::string why = "waits behind an earlier event of its key";
-                parked_.park(s.at, r, why, 0, time_now());
+            const auto park     = [&](const std::string& why, std::int64_t attempts) {
+                parked_.park(s.at, r, why, attempts, time_now());
+                access_.feeds().park(s.at, r.offset);
                 told.records.push_back(parked_record(s.at, r, why));
-            } else if (!left_out)
+            };
+            if (left_out && aside->parked)
+                park(aside->why, 1);
+            else if (!left_out && parks && parked_.must_wait(s.at, r) && dispatch_.knows(r))
+                park("waits behind an earlier event of its key", 0);
+            else if (!left_out && feeds_.withholds(s.at, r.offset))
+                park("is parked in the version that answers, which has not delivered it", 0);
+            else if (!left_out)
                 guarded(s.at, r, [&] { return dispatch_.dispatch(r, to); });
             s.done = r.offset.next();
             upto   = r.position.next();
@@ -274,16 +276,16 @@ void projection_run::handle(position end, position not_beyond,
 }
 
 void projection_run::catch_up(const std::atomic<bool>&     stopping,
-                              const std::function<void()>& each_commit)
+                              const std::function<void()>& each_commit, position before)
 {
     const std::lock_guard lock{feeding_};
-    catch_up_held(stopping, each_commit);
+    catch_up_held(stopping, each_commit, before);
 }
 
 void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
-                                   const std::function<void()>& each_commit)
+                                   const std::function<void()>& each_commit, position before)
 {
-    feed(events_.log().end_position(), stopping, each_commit);
+    feed(std::min(events_.log().end_position(), before), stopping, each_commit);
 }
 
 void projection_run::catch_up_to(position end)
@@ -323,7 +325,7 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
         claimed_ = false;
         throw;
     }
-    while (auto threw = run(no_position)) {
+    while (auto threw = run(everything)) {
         // What comes before it counts. (A handler that does not do the same each time may throw
         // earlier now.)
         while (auto earlier = run(threw->where)) threw = std::move(earlier);
@@ -349,7 +351,7 @@ void projection_run::skip(position which)
     claim();
     bool stands = false;
     try {
-        handle(which.next(), no_position, std::nullopt, go, {});
+        handle(which.next(), everything, std::nullopt, go, {});
     } catch (const handler_threw& threw) {
         stands = threw.where == which;
     }
@@ -357,7 +359,7 @@ void projection_run::skip(position which)
         throw error{errc::invalid_argument,
                     "projection " + name_ + " does not stand before position " +
                         std::to_string(which.value) + ": skip what projection_failed names"};
-    handle(which.next(), no_position, put_aside{which, false, {}}, go, {});
+    handle(which.next(), everything, put_aside{which, false, {}}, go, {});
 }
 
 void projection_run::change(const std::function<void()>& how)
@@ -389,6 +391,7 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
             void* const to = type_.as_itself(itself_.get());
             dispatch_.dispatch(*r, to);
             dispatch_.finish(to);
+            feeds_.pass_parked(in, at);
             parked_.remove(in, at);
         });
         return true;
@@ -435,6 +438,7 @@ void projection_run::skip_parked(const topic_partition& in, offset at)
                                                     in.topic + "-" + std::to_string(in.partition) +
                                                     " offset " + std::to_string(at.value) +
                                                     ": parked() lists what it has"};
+        feeds_.give_up(in, at);
     });
 }
 
@@ -534,7 +538,7 @@ void projection_run::refresh(table_writer& from)
 void projection_run::hear(const shared_projection::progress& done)
 {
     const auto all  = partitions();
-    auto       upto = no_position;
+    auto       upto = everything;
     for (const auto& at : all) {
         const auto known = done.find(at);
         upto             = std::min(upto, known == done.end() ? position{0} : known->second.upto);
@@ -542,7 +546,7 @@ void projection_run::hear(const shared_projection::progress& done)
     {
         const std::lock_guard lock{mutex_};
         heard_ = done;
-        if (upto != no_position) upto_ = std::max(upto_, upto);
+        if (upto != everything) upto_ = std::max(upto_, upto);
     }
     advanced_.notify_all();
 }

@@ -3,6 +3,7 @@
 // One version of a projection's tables, fed from the log.
 #pragma once
 
+#include "feed_gate.hpp"
 #include "parked_events.hpp"
 #include "shared_projection.hpp"
 
@@ -10,6 +11,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <span>
@@ -28,6 +30,8 @@ namespace cairn::detail {
 class projection_run
 {
 public:
+    static constexpr position everything{std::numeric_limits<std::int64_t>::max()};
+
     projection_run(event_store events, std::string name, int number,
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
                    const projection_options& options);
@@ -38,14 +42,19 @@ public:
     int                                       number() const noexcept { return number_; }
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
 
-    /// Handles what there was in the log when it began; less where it is to stop. `each_commit` is
-    /// called after every commit.
-    void catch_up(const std::atomic<bool>& stopping, const std::function<void()>& each_commit = {});
+    /// From now on its feeds deliver. By who holds it, or has just made it.
+    void open_feeds() { feeds_.open(); }
+
+    /// Handles what there was in the log when it began; less where it is to stop, and nothing from
+    /// `before` on. `each_commit` is called after every commit.
+    void catch_up(const std::atomic<bool>& stopping, const std::function<void()>& each_commit = {},
+                  position before = everything);
 
     /// While it is held nothing is handled.
     std::unique_lock<std::mutex> hold() { return std::unique_lock{feeding_}; }
     /// As catch_up(), by who holds it.
-    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit);
+    void catch_up_held(const std::atomic<bool>& stopping, const std::function<void()>& each_commit,
+                       position before = everything);
 
     /// Commits that it can answer.
     void complete();
@@ -180,6 +189,7 @@ private:
     std::shared_ptr<projection_base>   itself_;
     parked_events                      parked_;
     table_access&                      access_;
+    feed_gate                          feeds_;
     event_dispatch                     dispatch_;
     bool                               claimed_ = false;
     std::shared_ptr<shared_projection> with_;           // null: nobody else writes

@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored_tables.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
-namespace cairn::detail {
+namespace cairn {
+
+position projection_checkpoint::upto() const noexcept
+{
+    const auto least = std::min_element(
+        partitions.begin(), partitions.end(),
+        [](const auto& a, const auto& b) { return a.second.upto < b.second.upto; });
+    return least == partitions.end() ? position{0} : least->second.upto;
+}
+
+namespace detail {
 
 namespace {
 
@@ -172,4 +183,5 @@ projection_checkpoint decode_checkpoint(bytes_view bytes)
     return c;
 }
 
-}  // namespace cairn::detail
+}  // namespace detail
+}  // namespace cairn

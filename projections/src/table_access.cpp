@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cairn/projections/detail/table_access.hpp>
 
+#include "shape_names.hpp"
+
 #include <algorithm>
 #include <utility>
 
@@ -49,8 +51,8 @@ std::optional<std::string> after_prefix(std::string prefix)
     return prefix;
 }
 
-std::size_t table_access::add(table_shape shape, std::vector<std::string> columns, row_rule rule,
-                              row_merge merge)
+void name_shape(const std::string& what, table_shape& shape, std::vector<std::string> columns,
+                std::span<const table_shape> others)
 {
     const auto is_name = [](const std::string& n) {
         return !n.empty() && n.size() <= 63 && std::all_of(n.begin(), n.end(), [](char c) {
@@ -58,15 +60,15 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
         });
     };
     if (!is_name(shape.name))
-        throw error{errc::invalid_argument, "a table cannot be called '" + shape.name +
+        throw error{errc::invalid_argument, "a " + what + " cannot be called '" + shape.name +
                                                 "': take 1 to 63 of a to z, 0 to 9 and _"};
-    for (const auto& other : shapes_)
+    for (const auto& other : others)
         if (other.name == shape.name)
-            throw error{errc::invalid_argument,
-                        "a projection has two tables called '" + shape.name + "': rename one"};
+            throw error{errc::invalid_argument, "a projection has two " + what + "s called '" +
+                                                    shape.name + "': rename one"};
     if (columns.size() > shape.key.size() + shape.value.size())
         throw error{errc::invalid_argument,
-                    "table " + shape.name + " has " +
+                    what + " " + shape.name + " has " +
                         std::to_string(shape.key.size() + shape.value.size()) +
                         " columns, and more names for them: leave some out"};
     std::size_t named = 0;
@@ -80,9 +82,15 @@ std::size_t table_access::add(table_shape shape, std::vector<std::string> column
     name(shape.value, "value");
     for (const auto& name_of : columns)
         if (!is_name(name_of))
-            throw error{errc::invalid_argument, "table " + shape.name + " cannot have a column '" +
-                                                    name_of +
+            throw error{errc::invalid_argument, what + " " + shape.name +
+                                                    " cannot have a column '" + name_of +
                                                     "': take 1 to 63 of a to z, 0 to 9 and _"};
+}
+
+std::size_t table_access::add(table_shape shape, std::vector<std::string> columns, row_rule rule,
+                              row_merge merge)
+{
+    name_shape("table", shape, std::move(columns), shapes_);
     shapes_.push_back(std::move(shape));
     rules_.push_back(rule);
     merges_.push_back(std::move(merge));
@@ -267,6 +275,7 @@ void table_access::committed() noexcept
     constexpr std::size_t memory_max = 64u << 20;
     bytes_                           = 0;
     outputs_.clear();
+    feeds_.clear();
     if (in_memory_ > memory_max) return forget();
     for (std::size_t table = 0; table < rows_.size(); ++table) {
         auto& rows = rows_[table];
@@ -286,6 +295,7 @@ void table_access::forget() noexcept
         rows.entries.clear();
     }
     outputs_.clear();
+    feeds_.clear();
     bytes_     = 0;
     in_memory_ = 0;
 }

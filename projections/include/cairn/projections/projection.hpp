@@ -100,7 +100,9 @@ projection_type describe_projection(event_list<Events...>)
     t.as_itself = [](projection_base* p) -> void* { return static_cast<P*>(p); };
     t.handlers  = {{capnp::Schema::from<Events>(),
                     [](void* to, capnp::MessageReader& event, const origin& from) {
-                       static_cast<P*>(to)->on(event.getRoot<Events>(), from);
+                       auto* const                p = static_cast<P*>(to);
+                       const feed_lines::of_event lines{access_of(*p).feeds(), from};
+                       p->on(event.getRoot<Events>(), from);
                    }}...};
     if constexpr (requires { P::version; }) t.code_version = P::version;
     return t;

@@ -3,6 +3,7 @@
 // Where projections run.
 #pragma once
 
+#include <cairn/projections/feed_sink.hpp>
 #include <cairn/projections/projection_group.hpp>
 #include <cairn/projections/view.hpp>
 
@@ -10,6 +11,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,7 +24,7 @@ namespace cairn {
 enum class projection_step {
     reading,     ///< a batch begins
     handling,    ///< an event
-    posting,     ///< what its flows made for topics, if anything
+    posting,     ///< what its flows made for topics, and lines of its feeds, if anything
     committing,  ///< its rows and the checkpoint
     committed,
     swapping,  ///< a new version answers from then on
@@ -62,6 +64,10 @@ struct projection_options
     /// Versions that another has taken the place of are kept, so that one can swap back; false:
     /// they are dropped.
     bool keep_old_versions = true;
+
+    /// Where its feeds go, each by its name: json_lines_file(), webhook(). A sink that is away, or
+    /// full, holds the projection up; it goes on by itself.
+    std::map<std::string, std::shared_ptr<feed_sink>> feeds{};
 
     /// Called now and then while a version is rebuilt.
     std::function<void(const rebuild_progress&)> on_progress{};

@@ -51,6 +51,9 @@ struct projection_checkpoint
 
     /// It has once caught up with the log, and so can answer.
     bool complete = false;
+
+    /// All before it is in the tables.
+    position upto() const noexcept;
 };
 
 /// One row that changes, or goes.

@@ -4,6 +4,7 @@
 // committed before it.
 #pragma once
 
+#include <cairn/projections/detail/feed_lines.hpp>
 #include <cairn/projections/detail/flow_output.hpp>
 #include <cairn/projections/table_store.hpp>
 
@@ -114,9 +115,13 @@ public:
 
     const std::vector<flow_output>& outputs() const noexcept { return outputs_; }
 
+    /// So do these lines.
+    feed_lines&       feeds() noexcept { return feeds_; }
+    const feed_lines& feeds() const noexcept { return feeds_; }
+
     /// What has changed, sorted. Good until the next change.
     std::vector<row_change> changes() const;
-    std::size_t             change_bytes() const noexcept { return bytes_; }
+    std::size_t             change_bytes() const noexcept { return bytes_ + feeds_.bytes(); }
 
     /// The changes are in the store now.
     void committed() noexcept;
@@ -147,6 +152,7 @@ private:
     std::vector<row_merge>      merges_;
     std::vector<rows_in_memory> rows_;
     std::vector<flow_output>    outputs_;
+    feed_lines                  feeds_;
     std::string                 found_;
     table_reader*               reader_    = nullptr;
     bool                        writing_   = false;
