@@ -269,9 +269,14 @@ void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
 
 void projection_run::catch_up_to(position end)
 {
-    const std::lock_guard   lock{feeding_};
     const std::atomic<bool> go{false};
-    feed(end, go, {});
+    catch_up_to(end, go);
+}
+
+void projection_run::catch_up_to(position end, const std::atomic<bool>& stopping)
+{
+    const std::lock_guard lock{feeding_};
+    feed(end, stopping, {});
 }
 
 void projection_run::feed(position end, const std::atomic<bool>& stopping,
@@ -374,7 +379,7 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
     return false;
 }
 
-std::size_t projection_run::retry_parked()
+std::size_t projection_run::retry_parked(const std::atomic<bool>& stopping)
 {
     const std::lock_guard lock{feeding_};
     claim();
@@ -387,8 +392,8 @@ std::size_t projection_run::retry_parked()
     };
     std::size_t                         handled = 0;
     std::optional<parked_events::first> at;
-    while ((at = ask([&] { return parked_.first_after(at); })))
-        for (std::optional<offset> next = at->at; next && retry_one(at->in, *next);) {
+    while (!stopping && (at = ask([&] { return parked_.first_after(at); })))
+        for (std::optional<offset> next = at->at; !stopping && next && retry_one(at->in, *next);) {
             ++handled;
             next = at->key ? ask([&] { return parked_.first_of(at->in, *at->key); }) : std::nullopt;
         }
@@ -426,6 +431,26 @@ append_record projection_run::parked_record(const topic_partition& in, const rec
         copy.headers.push_back({"parked_" + std::string{h.name},
                                 h.value ? std::optional<std::string>{*h.value} : std::nullopt});
     return {name_ + ".parked", std::move(copy)};
+}
+
+void projection_run::pause(bool paused)
+{
+    const std::lock_guard held{feeding_};
+    claim();
+    auto                  writer = tables_->write();
+    projection_checkpoint now;
+    {
+        const std::lock_guard lock{mutex_};
+        at_.paused = paused;
+        now        = at_;
+    }
+    writer->commit({}, now);
+}
+
+bool projection_run::paused() const
+{
+    const std::lock_guard lock{mutex_};
+    return at_.paused;
 }
 
 void projection_run::complete()
