@@ -6,9 +6,6 @@
 //     {"ok":true}
 //     {"do":"rebuild","projection":"revnue"}
 //     {"ok":false,"code":100,"message":"there is no projection revnue: …"}
-//
-// Text is what bytes are there: each byte is the character of that number, for keys and what
-// handlers throw are not always UTF-8.
 #pragma once
 
 #include <cairn/projections/projection_runner.hpp>

@@ -3,6 +3,7 @@
 // Projections that are looked after: paused, reset, and asked at the control socket.
 #include "control_protocol.hpp"
 #include "control_socket.hpp"
+#include "json_line.hpp"
 #include "main/complaint.hpp"
 #include "sales.hpp"
 #include "stores.hpp"
@@ -188,6 +189,39 @@ TEST_CASE("reset throws the tables away and builds them where they are asked")
     runner.resume();
     runner.run_until_idle();
     CHECK(runner.view().read()->events() == 2);
+}
+
+TEST_CASE("what is written as JSON reads back, every byte of it, and what is none is refused")
+{
+    using cairn::detail::json_value;
+    std::string bytes;
+    for (int b = 0; b < 256; ++b) bytes.push_back(static_cast<char>(b));
+    json_value o{json_value::members{{bytes, bytes}, {"n", std::uint64_t(-1)}, {"d", 0.1}}};
+    o.set("list", json_value::list{true, false, json_value{}, json_value::members{}, "x"});
+    const auto line = o.line();
+    CHECK(line.find('\n') == std::string::npos);
+    const auto again = json_value::parse(line);
+    CHECK(again.line() == line);
+    CHECK(again[bytes].text() == bytes);
+    CHECK(again["n"].number<std::uint64_t>() == std::uint64_t(-1));
+    CHECK(again["d"].number<double>() == 0.1);
+    CHECK_FALSE(again.has("nothing"));
+    CHECK(json_value::parse(" { \"a\" : [ 1 , \"\\u0041\\n\" ] } ")["a"].items()[1].text() ==
+          "A\n");
+    for (const std::string text :
+         {"",         "{",         "}",           "[1",
+          "[1,",      "[1 2]",     "{\"a\"}",     "{\"a\":}",
+          "{1:2}",    "tru",       "\"a",         "\"\\",
+          "\"\\x\"",  "\"\\u12\"", "\"\\u1234\"", "\"\\u00zz\"",
+          "\"\x01\"", "1 1",       "nulls",       "[[[[[[[[[[]]]]]]]]]]"}) {
+        CAPTURE(text);
+        CHECK(complaint_of([&] { json_value::parse(text); })->code == errc::invalid_argument);
+    }
+    for (const std::string text : {"1e", "-", "1.5", "300", "\"1\"", "null", "+1"}) {
+        CAPTURE(text);
+        CHECK(complaint_of([&] { json_value::parse(text).number<std::int8_t>(); })->code ==
+              errc::invalid_argument);
+    }
 }
 
 // ---- The socket. -------------------------------------------------------------------------------

@@ -159,3 +159,23 @@ TEST_CASE(
     happen(log, sold("ada", 1));
     CHECK(complaint_of([&] { runner.run_until_idle(); })->code == errc::fenced_generation);
 }
+
+TEST_CASE("a rebuild that was left is seen, and its version cannot answer yet")
+{
+    const auto log   = a_log();
+    const auto store = memory_tables();
+    happen(log, sold("ada", 1), sold("ada", 1));
+    {
+        projection_runner<revenue> runner{log, "revenue", store};
+        runner.run_until_idle();
+        runner.rebuild();
+    }
+    stored_projections tables{log, store};
+    const auto         status = tables.status("revenue");
+    CHECK(status.version == 1);
+    REQUIRE(status.rebuild);
+    CHECK(status.rebuild->version == 2);
+    CHECK(complaint_of([&] { tables.swap_to("revenue", 2); })->says("not built yet"));
+    tables.drop("revenue", 2);
+    CHECK_FALSE(tables.status("revenue").rebuild);
+}
