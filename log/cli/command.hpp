@@ -46,6 +46,7 @@ enum class completion {
     folder,
     topic,
     group,
+    projection,
 };
 
 /// A flag, an option with a value, or (where its name has no dash) an argument by place.

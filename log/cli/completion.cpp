@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Completions for bash, zsh and fish. Names of topics and groups are asked of the program, with
+// Completions for bash, zsh and fish. Names of topics, groups and projections are asked of the program, with
 // the --data that stands on the line or CAIRN_DATA.
 #include "documents.hpp"
 
@@ -61,6 +61,8 @@ std::string bash_values(const option& o)
         return "names topics";
     case completion::group:
         return "names groups";
+    case completion::projection:
+        return "names projections";
     case completion::nothing:
         break;
     }
@@ -124,6 +126,8 @@ std::string zsh_values(const option& o)
         return " _cairn_names topics";
     case completion::group:
         return " _cairn_names groups";
+    case completion::projection:
+        return " _cairn_names projections";
     case completion::nothing:
         break;
     }
@@ -200,6 +204,8 @@ std::string fish_values(const option& o)
         return " -xa '(__cairn_names topics)'";
     case completion::group:
         return " -xa '(__cairn_names groups)'";
+    case completion::projection:
+        return " -xa '(__cairn_names projections)'";
     case completion::nothing:
         break;
     }

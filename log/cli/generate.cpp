@@ -101,6 +101,7 @@ void add_help(command& root)
             return 0;
         });
     }
+    add_projection_names(generate);
 }
 
 }  // namespace cairn::cli

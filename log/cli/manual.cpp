@@ -97,6 +97,22 @@ std::string roff_exit_status()
            ".TP\n\\fBNO_COLOR\\fR\nIf set and not empty, nothing is coloured.\n";
 }
 
+/// All that can be done below it.
+void gather_verbs(const command& c, std::vector<const command*>& to)
+{
+    for (const auto& below : c.commands()) {
+        if (below->hidden()) continue;
+        if (below->action()) to.push_back(below.get());
+        gather_verbs(*below, to);
+    }
+}
+
+/// "parked list" of cairn projection
+std::string name_below(const command& verb, const command& noun)
+{
+    return verb.full_name().substr(noun.full_name().size() + 1);
+}
+
 /// A noun's verbs are sections of its page; a verb's page is its own.
 std::string roff_page(const command& c, const command& root)
 {
@@ -108,9 +124,7 @@ std::string roff_page(const command& c, const command& root)
     text += ".SH SYNOPSIS\n";
 
     std::vector<const command*> sections;
-    if (&c != &root)
-        for (const auto& below : c.commands())
-            if (!below->hidden()) sections.push_back(below.get());
+    if (&c != &root) gather_verbs(c, sections);
 
     if (sections.empty()) {
         text += "\\fB" + roff(synopsis(c)) + "\\fR\n";
@@ -127,7 +141,7 @@ std::string roff_page(const command& c, const command& root)
     }
     if (sections.empty()) text += ".SH OPTIONS\n" + roff_options(c) + roff_json(c);
     for (const auto* s : sections) {
-        text += ".SH " + upper(s->name()) + "\n\\fB" + roff(synopsis(*s)) + "\\fR\n.PP\n";
+        text += ".SH " + upper(name_below(*s, c)) + "\n\\fB" + roff(synopsis(*s)) + "\\fR\n.PP\n";
         text += roff(s->summary()) + ".\n" + roff_paragraphs(*s) + roff_options(*s) + roff_json(*s);
     }
     text += ".SH EXAMPLES\n" + roff_examples(c);
@@ -254,6 +268,14 @@ std::string reference_text(const command& root)
         "those that are. |\n"
         "| `faults_found` | `cairn verify` or `cairn doctor` found faults. | The list says which, "
         "and where; what is damaged, a backup has. |\n"
+        "| `not_served` | What was asked needs a service's code, and none serves this log. | "
+        "Start it, with a `projection_control`. |\n"
+        "| `no_tables` | No service runs, and there are no tables where they were looked for. | "
+        "Say where they are with `--tables`. |\n"
+        "| `rebuild_ended` | The rebuild that was waited for ended before it was done. | The "
+        "message says why. |\n"
+        "| `tables_differ` | `cairn projection verify` found tables that the log does not come "
+        "to. | `cairn projection rebuild`; the message says what to look for. |\n"
         "| `internal` | The program has a bug. | Report it, with the message. |\n"
         "\nWhere the reader of the output goes away, as `head` does, the program ends quietly with "
         "0.\n"
@@ -264,8 +286,9 @@ std::string reference_text(const command& root)
     for (const auto& c : root.commands()) {
         if (c->hidden()) continue;
         text += markdown_verb(*c, "##");
-        for (const auto& below : c->commands())
-            if (!below->hidden()) text += markdown_verb(*below, "###");
+        std::vector<const command*> verbs;
+        gather_verbs(*c, verbs);
+        for (const auto* verb : verbs) text += markdown_verb(*verb, "###");
     }
     return text;
 }

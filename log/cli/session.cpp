@@ -123,6 +123,7 @@ std::unique_ptr<command> make_tree()
     add_produce(*root);
     add_consume(*root);
     add_group(*root);
+    add_projection(*root);
     add_stream(*root);
     add_query(*root);
     add_trace(*root);

@@ -69,6 +69,8 @@ void add_topic(command& root);
 void add_produce(command& root);
 void add_consume(command& root);
 void add_group(command& root);
+void add_projection(command& root);
+void add_projection_names(command& generate);
 void add_stream(command& root);
 void add_stream_diff(command& stream);
 void add_query(command& root);

@@ -22,6 +22,8 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <utility>
 
 namespace cairn {
@@ -118,8 +120,10 @@ class lmdb_version final : public projection_tables,
 {
 public:
     lmdb_version(const std::string& projection, int version, int code_version,
-                 const fs::path& directory, std::span<const table_shape> shapes)
-        : path{directory.string()}, open_{directory}
+                 const fs::path& directory, std::span<const table_shape> wanted_shapes)
+        : path{directory.string()},
+          shapes{wanted_shapes.begin(), wanted_shapes.end()},
+          open_{directory}
     {
         std::error_code why;
         fs::create_directories(directory, why);
@@ -179,10 +183,11 @@ public:
         return transaction{t};
     }
 
-    const std::string    path;
-    MDB_dbi              meta = 0;
-    std::vector<MDB_dbi> tables;
-    std::atomic<bool>    failed{false};
+    const std::string              path;
+    const std::vector<table_shape> shapes;
+    MDB_dbi                        meta = 0;
+    std::vector<MDB_dbi>           tables;
+    std::atomic<bool>              failed{false};
 
 private:
     open_paths                                  open_;
@@ -359,21 +364,39 @@ public:
         if (failed) fail(failed.value(), "make", directory_.string());
     }
 
+    std::vector<std::string> projections() override
+    {
+        std::set<std::string> all;
+        std::error_code       failed;
+        for (const auto& entry : fs::directory_iterator{directory_, failed}) {
+            const auto name = entry.path().filename().string();
+            if (const auto at = name.rfind('@'); at != std::string::npos)
+                if (const auto of = name.substr(0, at); number_in(name, of)) all.insert(of);
+        }
+        if (failed) fail(failed.value(), "list", directory_.string());
+        return {all.begin(), all.end()};
+    }
+
+    std::vector<table_shape> shapes(const std::string& projection, int version) override
+    {
+        {
+            const std::lock_guard lock{mutex_};
+            const auto            known = open_.find({projection, version});
+            if (known != open_.end())
+                if (const auto tables = known->second.lock()) return tables->shapes;
+        }
+        if (!fs::is_directory(path_of(projection, version))) return {};
+        return detail::shapes_from(meta_of(projection, version, shapes_key));
+    }
+
     std::vector<stored_version> versions(const std::string& projection) override
     {
         const int                   answering = active(projection);
         std::vector<stored_version> all;
         std::error_code             failed;
         for (const auto& entry : fs::directory_iterator{directory_, failed}) {
-            const auto name = entry.path().filename().string();
-            if (name.size() <= projection.size() + 1 || !name.starts_with(projection) ||
-                name[projection.size()] != '@')
-                continue;
-            int        number = 0;
-            const auto digits = bytes_view{name}.substr(projection.size() + 1);
-            const auto end    = std::from_chars(digits.begin(), digits.end(), number);
-            if (end.ec != std::errc{} || end.ptr != digits.end()) continue;
-            all.push_back({number, number == answering, checkpoint_of(projection, number)});
+            if (const auto number = number_in(entry.path().filename().string(), projection))
+                all.push_back({*number, *number == answering, checkpoint_of(projection, *number)});
         }
         if (failed) fail(failed.value(), "list", directory_.string());
         std::sort(all.begin(), all.end(),
@@ -419,6 +442,19 @@ private:
         return directory_ / (projection + "@" + std::to_string(version));
     }
 
+    /// Of a directory <projection>@<number>; nullopt: it is none.
+    static std::optional<int> number_in(const std::string& name, const std::string& projection)
+    {
+        if (name.size() <= projection.size() + 1 || !name.starts_with(projection) ||
+            name[projection.size()] != '@')
+            return std::nullopt;
+        int        number = 0;
+        const auto digits = bytes_view{name}.substr(projection.size() + 1);
+        const auto end    = std::from_chars(digits.begin(), digits.end(), number);
+        if (end.ec != std::errc{} || end.ptr != digits.end()) return std::nullopt;
+        return number;
+    }
+
     int active(const std::string& projection) const
     {
         const auto text   = read_small((directory_ / (projection + ".active")).string());
@@ -434,7 +470,13 @@ private:
         const auto            known = open_.find({projection, version});
         if (known != open_.end())
             if (const auto tables = known->second.lock()) return tables->read()->checkpoint();
-        // Nobody has it open here: its tables need not be known to read its meta.
+        const auto bytes = meta_of(projection, version, checkpoint_key);
+        return bytes.empty() ? projection_checkpoint{} : detail::decode_checkpoint(bytes);
+    }
+
+    /// Of a version that nobody has open here: its tables need not be known for that.
+    std::string meta_of(const std::string& projection, int version, bytes_view of) const
+    {
         const auto       path = path_of(projection, version).string();
         const open_paths alone{path};
         MDB_env*         e = nullptr;
@@ -447,12 +489,12 @@ private:
         check(mdb_txn_begin(e, nullptr, MDB_RDONLY, &t), "read", path);
         const transaction reading{t};
         MDB_dbi           meta = 0;
-        auto              key = as_val(checkpoint_key), value = MDB_val{};
+        auto              key = as_val(of), value = MDB_val{};
         int               rc = mdb_dbi_open(t, "meta", 0, &meta);
         if (rc == MDB_SUCCESS) rc = mdb_get(t, meta, &key, &value);
         if (rc == MDB_NOTFOUND) return {};
         check(rc, "read", path);
-        return detail::decode_checkpoint(as_bytes(value));
+        return std::string{as_bytes(value)};
     }
 
     const fs::path                                                     directory_;

@@ -222,6 +222,21 @@ std::unique_ptr<table_writer> memory_version::write()
 class memory_store final : public table_store
 {
 public:
+    std::vector<std::string> projections() override
+    {
+        const std::lock_guard    lock{mutex_};
+        std::vector<std::string> all;
+        for (const auto& [name, p] : projections_)
+            if (!p.versions.empty()) all.push_back(name);
+        return all;
+    }
+    std::vector<table_shape> shapes(const std::string& projection, int version) override
+    {
+        const std::lock_guard lock{mutex_};
+        const auto&           all   = projections_[projection].versions;
+        const auto            found = all.find(version);
+        return found == all.end() ? std::vector<table_shape>{} : found->second->shapes;
+    }
     std::vector<stored_version> versions(const std::string& projection) override
     {
         const std::lock_guard       lock{mutex_};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "control_link.hpp"
 #include "projection_run.hpp"
 #include "stored_tables.hpp"
 
@@ -25,6 +26,8 @@ std::string_view name(projection_state s) noexcept
         return "retrying";
     case projection_state::failed:
         return "failed";
+    case projection_state::paused:
+        return "paused";
     }
     return "?";
 }
@@ -34,6 +37,8 @@ namespace detail {
 namespace {
 
 using clock = std::chrono::steady_clock;
+
+const std::atomic<bool> never{false};
 
 /// After this much time a rate is of old.
 constexpr auto rate_window = std::chrono::seconds{5};
@@ -47,6 +52,18 @@ std::string words_of(const std::exception_ptr& e)
         return known.what();
     } catch (...) {
         return "something that is no std::exception";
+    }
+}
+
+/// The event that it stands before, if that is what failed.
+std::optional<position> place_of(const std::exception_ptr& e)
+{
+    try {
+        std::rethrow_exception(e);
+    } catch (const projection_failed& known) {
+        return known.position();
+    } catch (...) {
+        return std::nullopt;
     }
 }
 
@@ -104,6 +121,13 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             listening =
                 with->listen({[this](int version, const auto& done) { hear(version, done); },
                               [this] { wake(); }});
+        choose_versions();
+        // In a group it is for all: each sees it at its next batch.
+        for (const auto& v : fed()) paused = paused || (!with && v->run->paused());
+    }
+
+    void choose_versions()
+    {
         const auto  all    = store->versions(name);
         const auto* mine   = static_cast<const stored_version*>(nullptr);
         const auto* active = static_cast<const stored_version*>(nullptr);
@@ -397,7 +421,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     void begin_thread(const std::shared_ptr<fed_version>& v)
     {
-        if (!v || v->thread.joinable()) return;
+        if (!v || v->thread.joinable() || paused) return;
         v->stopping = false;
         v->run->interrupt(false);
         v->thread = std::thread{[self = this, v] { self->feed(*v); }};
@@ -496,6 +520,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     {
         const std::lock_guard   one{life};
         const std::atomic<bool> go{false};
+        if (paused) return;
         for (const auto& v : fed()) {
             v->run->interrupt(false);
             try {
@@ -526,6 +551,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                             "wait for whoever has its partition; call start()"};
         const std::lock_guard one{life};
         running = true;
+        begin_all(thread);
+    }
+
+    void begin_all(bool thread)
+    {
+        if (paused) return;
         for (const auto& v : fed()) {
             if (!thread && !is_building(*v)) {
                 v->stopping = false;
@@ -552,7 +583,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 const std::lock_guard lock{mutex};
                 v = answering;
             }
-            if (!v || v->run->upto() > last) return;
+            if (!v || paused || v->run->upto() > last) return;
             if (const auto failure = v->run->failure(); failure && !passes(failure)) return;
             try {
                 const auto held = v->run->hold();
@@ -603,7 +634,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     void cancel_rebuild()
     {
-        const std::lock_guard        one{life};
+        const std::lock_guard one{life};
+        cancel_rebuild_held();
+    }
+
+    void cancel_rebuild_held()
+    {
         std::shared_ptr<fed_version> ended;
         {
             const std::lock_guard lock{mutex};
@@ -641,6 +677,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             refuse("code of version " + std::to_string(found->checkpoint.code_version) +
                    " made it; run that code");
         auto now = make(number);
+        if (now->run->paused() != paused) now->run->pause(paused);
         store->activate(name, number);
         const auto old = answer_from(now);
         if (with) with->activated(number);
@@ -660,6 +697,59 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                                 " is in use: swap to another, or cancel its rebuild"};
         }
         store->drop(name, number);
+    }
+
+    void pause()
+    {
+        const std::lock_guard one{life};
+        if (!with) {
+            paused = true;
+            for (const auto& v : fed()) end_thread(v);
+        }
+        for (const auto& v : fed()) v->run->pause(true);
+    }
+
+    void resume()
+    {
+        const std::lock_guard one{life};
+        for (const auto& v : fed())
+            if (v->run->paused()) v->run->pause(false);
+        paused = false;
+        if (!running) return;
+        try {
+            begin_all(!is_inline);
+        } catch (...) {
+            // Inline, what comes first may fail: as when it is recorded.
+            for (const auto& v : fed()) v->run->fail(std::current_exception());
+        }
+    }
+
+    void reset()
+    {
+        const std::lock_guard one{life};
+        join_retired();
+        cancel_rebuild_held();
+        {
+            const std::lock_guard lock{mutex};
+            if (building)
+                throw error{errc::invalid_argument,
+                            "projection " + name + " is being built from the beginning already"};
+        }
+        const auto now    = make(newest + 1);
+        const int  number = now->run->number();
+        if (paused) now->run->pause(true);
+        store->activate(name, number);
+        auto old = answer_from(now);
+        if (with) with->activated(number);
+        end_thread(old);
+        const int thrown_away = old->run->number();
+        old.reset();
+        try {
+            store->drop(name, thrown_away);
+        } catch (const std::exception&) {
+            // A reading holds it still. It is listed, and can be dropped by hand.
+        }
+        if (running) begin_thread(now);
     }
 
     std::shared_ptr<fed_version> answering_one() const
@@ -698,7 +788,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         go_on(v);
     }
 
-    verification verify()
+    verification verify(const std::atomic<bool>& stopping)
     {
         const auto   v    = answering_one();
         const auto   held = v->run->hold();
@@ -711,7 +801,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         o.threads = 1;  // one after the other: what rows_apart claims is checked by this
         projection_run again{events, name, 1, memory->open(name, 1, type.code_version, shapes),
                              type,   o};
-        again.catch_up_to(result.upto);
+        again.catch_up_to(result.upto, stopping);
+        if (stopping)
+            throw error{errc::closed, "projection " + name + " was stopped while it was verified"};
         const auto stored  = digests(*v->run->tables()->read(), shapes);
         const auto rebuilt = digests(*again.tables()->read(), shapes);
         const auto whole   = [](const auto& all) {
@@ -790,7 +882,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (on) {
             const bool runs = !on->stopping && (is_inline || on->thread.joinable());
             if (const auto failure = on->run->failure()) {
-                s.error = words_of(failure);
+                s.error         = words_of(failure);
+                s.stands_before = place_of(failure);
                 if (!passes(failure))
                     s.state = projection_state::failed;
                 else if (runs)
@@ -815,6 +908,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (e.code() != errc::store_unavailable) throw;
             if (s.error.empty()) s.error = e.what();
         }
+        if (paused || (on && on->run->paused())) s.state = projection_state::paused;
         if (next) {
             s.rebuild        = progress_of(*next);
             s.rebuild->error = words_of(next->run->failure());
@@ -853,6 +947,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     bool                  running = false;  // protected by it
     std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};
+    std::atomic<bool>     paused{false};
     std::atomic<int>      newest{0};
 
     const std::shared_ptr<shared_projection> with;  // null: in no group
@@ -874,12 +969,14 @@ projection_core::projection_core(event_store events, std::string name,
                                  std::shared_ptr<table_store> tables, projection_type type,
                                  projection_options o)
     : impl_{std::make_shared<impl>(std::move(events), std::move(name), std::move(tables),
-                                   std::move(type), std::move(o))}
+                                   std::move(type), std::move(o))},
+      link_{std::make_shared<control_link>(impl_->name, *this)}
 {
 }
 
 projection_core::~projection_core()
 {
+    link_->close();
     impl_->stop();
 }
 
@@ -914,6 +1011,19 @@ void projection_core::swap_to(int version)
 void projection_core::drop(int version)
 {
     impl_->drop(version);
+}
+
+void projection_core::pause()
+{
+    impl_->pause();
+}
+void projection_core::resume()
+{
+    impl_->resume();
+}
+void projection_core::reset()
+{
+    impl_->reset();
 }
 
 bound_projection fold(const event_store& events, const projection_type& type, const fold_options& o)
@@ -955,7 +1065,11 @@ std::vector<parked_event> projection_core::parked(std::size_t                   
 }
 std::size_t projection_core::retry_parked()
 {
-    return impl_->answering_one()->run->retry_parked();
+    return retry_parked(never);
+}
+std::size_t projection_core::retry_parked(const std::atomic<bool>& stopping)
+{
+    return impl_->answering_one()->run->retry_parked(stopping);
 }
 void projection_core::skip_parked(const topic_partition& in, offset at)
 {
@@ -967,12 +1081,21 @@ void projection_core::skip(position which)
 }
 verification projection_core::verify()
 {
-    return impl_->verify();
+    return verify(never);
+}
+verification projection_core::verify(const std::atomic<bool>& stopping)
+{
+    return impl_->verify(stopping);
 }
 
 std::shared_ptr<projection_source> projection_core::source() const noexcept
 {
     return impl_;
+}
+
+std::shared_ptr<control_link> projection_core::link() const noexcept
+{
+    return link_;
 }
 
 }  // namespace detail

@@ -166,8 +166,8 @@ void projection_run::handle(position end, position not_beyond,
     if (with_) {
         // What others have written is seen, and nobody writes before this batch is committed.
         begin_batch();
-        if (with_->is_frozen(number_)) return access_.read(nullptr);
         refresh(*writer);
+        if (with_->is_frozen(number_) || paused()) return access_.read(nullptr);
     }
     feeds_.look();
     auto       sources = open_sources();
@@ -290,9 +290,14 @@ void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
 
 void projection_run::catch_up_to(position end)
 {
-    const std::lock_guard   lock{feeding_};
     const std::atomic<bool> go{false};
-    feed(end, go, {});
+    catch_up_to(end, go);
+}
+
+void projection_run::catch_up_to(position end, const std::atomic<bool>& stopping)
+{
+    const std::lock_guard lock{feeding_};
+    feed(end, stopping, {});
 }
 
 void projection_run::feed(position end, const std::atomic<bool>& stopping,
@@ -407,7 +412,7 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
     return false;
 }
 
-std::size_t projection_run::retry_parked()
+std::size_t projection_run::retry_parked(const std::atomic<bool>& stopping)
 {
     const std::lock_guard lock{feeding_};
     claim();
@@ -420,8 +425,8 @@ std::size_t projection_run::retry_parked()
     };
     std::size_t                         handled = 0;
     std::optional<parked_events::first> at;
-    while ((at = ask([&] { return parked_.first_after(at); })))
-        for (std::optional<offset> next = at->at; next && retry_one(at->in, *next);) {
+    while (!stopping && (at = ask([&] { return parked_.first_after(at); })))
+        for (std::optional<offset> next = at->at; !stopping && next && retry_one(at->in, *next);) {
             ++handled;
             next = at->key ? ask([&] { return parked_.first_of(at->in, *at->key); }) : std::nullopt;
         }
@@ -460,6 +465,25 @@ append_record projection_run::parked_record(const topic_partition& in, const rec
         copy.headers.push_back({"parked_" + std::string{h.name},
                                 h.value ? std::optional<std::string>{*h.value} : std::nullopt});
     return {name_ + ".parked", std::move(copy)};
+}
+
+void projection_run::pause(bool paused)
+{
+    const std::lock_guard held{feeding_};
+    claim();
+    const auto writer = tables_->write();
+    if (with_) refresh(*writer);
+    {
+        const std::lock_guard lock{mutex_};
+        at_.paused = paused;
+    }
+    writer->commit({}, after({}, position{0}));
+}
+
+bool projection_run::paused() const
+{
+    const std::lock_guard lock{mutex_};
+    return at_.paused;
 }
 
 void projection_run::complete()
@@ -512,10 +536,12 @@ bool projection_run::has_work() const
 bool projection_run::catch_up_a_batch(const std::atomic<bool>& stopping)
 {
     const std::lock_guard lock{feeding_};
-    const auto            end = events_.log().end_position();
+    if (paused()) look();
+    if (paused()) return false;
+    const auto end = events_.log().end_position();
     if (has_work()) {
         feed(end, stopping, {});
-        return has_work() && !with_->is_frozen(number_);
+        return has_work() && !paused() && !with_->is_frozen(number_);
     }
     advance({}, after({}, end), end, true);
     return false;

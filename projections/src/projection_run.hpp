@@ -81,11 +81,17 @@ public:
     /// does not stand before that.
     void skip(position which);
 
-    std::size_t retry_parked();
+    /// Commits whether it is paused.
+    void pause(bool paused);
+    bool paused() const;
+
+    /// Ends before the next one where it is to stop.
+    std::size_t retry_parked(const std::atomic<bool>& stopping);
     void        skip_parked(const topic_partition& in, offset at);
 
     /// As catch_up(), of what is before `end`.
     void catch_up_to(position end);
+    void catch_up_to(position end, const std::atomic<bool>& stopping);
 
     position upto() const;
     /// False at the deadline, or when interrupt() says that it does not go on.

@@ -362,6 +362,24 @@ public:
         });
     }
 
+    std::vector<std::string> projections() override
+    {
+        std::vector<std::string> all;
+        to_->take()->run("SELECT DISTINCT projection FROM cairn_projections ORDER BY projection",
+                         {}, [&](const sql_row& r) { all.emplace_back(r.bytes(0)); });
+        return all;
+    }
+
+    std::vector<table_shape> shapes(const std::string& projection, int version) override
+    {
+        std::vector<table_shape> all;
+        const sql_value          of[] = {std::string_view{projection}, std::int64_t{version}};
+        to_->take()->run(
+            "SELECT shapes FROM cairn_projections WHERE projection = $1 AND version = $2", of,
+            [&](const sql_row& r) { all = shapes_from(r.bytes(0)); });
+        return all;
+    }
+
     std::vector<stored_version> versions(const std::string& projection) override
     {
         std::vector<stored_version> all;

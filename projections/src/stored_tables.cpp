@@ -2,6 +2,7 @@
 #include "stored_tables.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 namespace cairn {
@@ -30,6 +31,7 @@ struct checkpoint_row
     std::int64_t              epoch        = 0;
     std::int32_t              code_version = 0;
     bool                      complete     = false;
+    bool                      paused       = false;
     std::vector<progress_row> partitions;
 };
 
@@ -40,6 +42,69 @@ std::string text_of(std::span<const table_shape> shapes)
     std::string text;
     for (const auto& s : shapes) text += s.text() + "\n";
     return text;
+}
+
+namespace {
+
+column column_from(bytes_view text)
+{
+    column c{{}, column_type::bytes};
+    if (text.ends_with('?')) {
+        c.nullable = true;
+        text.remove_suffix(1);
+    }
+    if (text == "bytes") return c;
+    if (text == "text" || text == "bool") {
+        c.type = text == "text" ? column_type::text : column_type::boolean;
+        return c;
+    }
+    const auto letter = text.substr(0, 1);
+    int        bits   = 0;
+    const auto end = std::from_chars(text.data() + letter.size(), text.data() + text.size(), bits);
+    c.type         = letter == "i"   ? column_type::integer
+                     : letter == "u" ? column_type::unsigned_integer
+                                     : column_type::real;
+    c.width        = static_cast<std::uint8_t>(bits / 8);
+    if ((letter != "i" && letter != "u" && letter != "f") || end.ptr != text.data() + text.size() ||
+        bits < 8 || bits > 64)
+        row_bytes::damaged();
+    return c;
+}
+
+std::vector<column> columns_from(bytes_view list)
+{
+    std::vector<column> all;
+    while (!list.empty()) {
+        const auto comma = list.find(", ");
+        all.push_back(column_from(list.substr(0, comma)));
+        list.remove_prefix(comma == bytes_view::npos ? list.size() : comma + 2);
+    }
+    return all;
+}
+
+}  // namespace
+
+std::vector<table_shape> shapes_from(bytes_view text)
+{
+    constexpr bytes_view     between = ") -> (";
+    std::vector<table_shape> all;
+    while (!text.empty()) {
+        const auto line   = text.substr(0, text.find('\n'));
+        const auto open   = line.find('(');
+        const auto middle = line.find(between);
+        const auto close  = line.rfind(')');
+        if (line.size() == text.size() || middle == bytes_view::npos || open > middle ||
+            close < middle + between.size())
+            row_bytes::damaged();
+        table_shape s{
+            std::string{line.substr(0, open)},
+            columns_from(line.substr(open + 1, middle - open - 1)),
+            columns_from(line.substr(middle + between.size(), close - middle - between.size())),
+            line.ends_with(" index")};
+        all.push_back(std::move(s));
+        text.remove_prefix(line.size() + 1);
+    }
+    return all;
 }
 
 void check_shapes(const std::string& projection, int version, const std::string& stored,
@@ -167,7 +232,7 @@ std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const
 
 std::string encode(const projection_checkpoint& c)
 {
-    checkpoint_row row{c.epoch, c.code_version, c.complete, {}};
+    checkpoint_row row{c.epoch, c.code_version, c.complete, c.paused, {}};
     for (const auto& [at, p] : c.partitions)
         row.partitions.push_back({at.topic, at.partition, p.next, p.upto});
     std::string bytes;
@@ -178,7 +243,7 @@ std::string encode(const projection_checkpoint& c)
 projection_checkpoint decode_checkpoint(bytes_view bytes)
 {
     const auto            row = value_from<checkpoint_row>(bytes);
-    projection_checkpoint c{{}, row.epoch, row.code_version, row.complete};
+    projection_checkpoint c{{}, row.epoch, row.code_version, row.complete, row.paused};
     for (const auto& p : row.partitions) c.partitions[{p.topic, p.partition}] = {p.next, p.upto};
     return c;
 }

@@ -10,11 +10,15 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace cairn::detail {
 
 /// The shapes of all tables, a line each.
 std::string text_of(std::span<const table_shape> shapes);
+
+/// And back; columns without names. Throws damaged_table.
+std::vector<table_shape> shapes_from(bytes_view text);
 
 /// Throws shape_differs.
 void check_shapes(const std::string& projection, int version, const std::string& stored,

@@ -97,6 +97,27 @@ class Program(unittest.TestCase):
         lines = "".join(f"o-{i % 3}:event {i}\n" for i in range(count))
         self.cairn("produce", "orders", "-K", ":", stdin=lines)
 
+    def on_a_terminal(self, *words, **env):
+        """What a run prints when stdout and stderr are a terminal."""
+        mine, theirs = pty.openpty()
+        process = subprocess.Popen([CAIRN, *words], stdin=subprocess.DEVNULL, stdout=theirs,
+                                   stderr=theirs, env={**self.env, "TERM": "xterm", **env})
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                some = os.read(mine, 65536)
+            except OSError:  # EIO: the other end is closed
+                break
+            if not some:
+                break
+            text += some
+        os.close(mine)
+        process.wait(SLOW)
+        return text.decode()
+
+
+class Commands(Program):
     # ---- topic ---------------------------------------------------------------------------
 
     def test_topics_are_made_listed_described_altered_and_deleted(self):
@@ -949,25 +970,6 @@ struct PriceChanged { cents @0 :UInt32; note @1 :Text; }
         self.assertIn(b"[output_failed]", ended.stderr)
         # What was not handed over was not committed.
         self.assertEqual(len(self.cairn("consume", "orders", "--group", "g").lines), 10)
-
-    def on_a_terminal(self, *words, **env):
-        """What a run prints when stdout and stderr are a terminal."""
-        mine, theirs = pty.openpty()
-        process = subprocess.Popen([CAIRN, *words], stdin=subprocess.DEVNULL, stdout=theirs,
-                                   stderr=theirs, env={**self.env, "TERM": "xterm", **env})
-        os.close(theirs)
-        text = b""
-        while True:
-            try:
-                some = os.read(mine, 65536)
-            except OSError:  # EIO: the other end is closed
-                break
-            if not some:
-                break
-            text += some
-        os.close(mine)
-        process.wait(SLOW)
-        return text.decode()
 
     def test_colour_only_on_a_terminal_that_wants_it(self):
         self.cairn("topic", "create", "t")

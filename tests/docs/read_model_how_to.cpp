@@ -6,6 +6,7 @@
 
 #include <cairn/framework/testing.hpp>
 #include <cairn/projections/live.hpp>
+#include <cairn/projections/projection_control.hpp>
 #include <cairn/projections/projection_runner.hpp>
 #include <cairn/projections/testing.hpp>
 
@@ -139,6 +140,27 @@ TEST_CASE("the page on read models: what cannot be handled")
     //]
     CHECK(runner.status().parked == 0);
     CHECK(runner.view().read()->best() == "bulb");
+}
+
+TEST_CASE("the page on looking after projections: served")
+{
+    const cairn::testing::temporary_directory place;
+    auto                                      log = cairn::commit_log::open(place / "data");
+    log.create_topic("tills", 2);
+    //[ look_after_serve
+    cairn::projection_runner<BestSellers> best_sellers{
+        log, "best_sellers", cairn::lmdb_tables(log.directory() + "/projections")};
+    cairn::projection_control control{log};
+    control.add(best_sellers);
+    best_sellers.start();
+    //]
+    CHECK(cairn::projection_client{log.directory()}.status().size() == 1);
+    //[ look_after_pause
+    best_sellers.pause();
+    best_sellers.resume();
+    best_sellers.reset();
+    //]
+    CHECK(best_sellers.status().version == 2);
 }
 
 //[ read_model_spec

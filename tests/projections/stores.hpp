@@ -58,6 +58,10 @@ struct a_store
         open();
     }
     bool lasts() const { return kind != "memory"; }
+    void reopen_if_it_lasts()
+    {
+        if (lasts()) reopen();
+    }
 
     std::string                  kind;
     std::string                  connection;

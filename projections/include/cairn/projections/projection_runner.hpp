@@ -9,6 +9,7 @@
 
 #include <cairn/framework/event_store.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -86,7 +87,11 @@ struct verification
     std::vector<std::string> different{};  ///< the tables that differ
 };
 
+class projection_control;
+
 namespace detail {
+
+class control_link;
 
 /// A projection_runner without its type.
 class projection_core
@@ -95,6 +100,8 @@ public:
     projection_core(event_store events, std::string name, std::shared_ptr<table_store> tables,
                     projection_type type, projection_options o);
     ~projection_core();
+    projection_core(const projection_core&)            = delete;
+    projection_core& operator=(const projection_core&) = delete;
 
     void                      run_until_idle();
     void                      start();
@@ -104,17 +111,25 @@ public:
     void                      cancel_rebuild();
     void                      swap_to(int number);
     void                      drop(int number);
+    void                      pause();
+    void                      resume();
+    void                      reset();
     std::vector<parked_event> parked(std::size_t at_most, const std::optional<parked_event>& after);
     std::size_t               retry_parked();
+    std::size_t               retry_parked(const std::atomic<bool>& stopping);
     void                      skip_parked(const topic_partition& in, offset at);
     void                      skip(position which);
     verification              verify();
+    verification              verify(const std::atomic<bool>& stopping);
 
     std::shared_ptr<projection_source> source() const noexcept;
+    /// What others than its owner ask it through.
+    std::shared_ptr<control_link> link() const noexcept;
 
 private:
     struct impl;
-    std::shared_ptr<impl> impl_;
+    std::shared_ptr<impl>         impl_;
+    std::shared_ptr<control_link> link_;
 };
 
 }  // namespace detail
@@ -182,6 +197,18 @@ public:
     /// Deletes a version that is not active.
     void drop(int number) { core_.drop(number); }
 
+    /// Handles nothing more, a rebuild's events neither, until resume(). That is kept with the
+    /// tables: it is so after a restart too. What is there answers. Where the store is away it
+    /// throws, and is paused until the restart only.
+    void pause() { core_.pause(); }
+    /// Goes on where it was. One that has failed tries again.
+    void resume() { core_.resume(); }
+
+    /// Throws the tables that answer away and builds them from the beginning of the log: it
+    /// answers with what there is so far, and a rebuild that goes on is cancelled. rebuild()
+    /// leaves the old tables to answer meanwhile.
+    void reset() { core_.reset(); }
+
     // ---- What could not be handled. ----------------------------------------------------------
 
     /// Those that are parked, by partition and offset: at most so many, from behind one.
@@ -209,6 +236,8 @@ public:
     projection_status status() const { return core_.source()->status(); }
 
 private:
+    friend class projection_control;
+
     detail::projection_core core_;
 };
 

@@ -52,6 +52,8 @@ struct projection_checkpoint
     /// It has once caught up with the log, and so can answer.
     bool complete = false;
 
+    /// It is not fed until it is resumed.
+    bool paused = false;
     /// All before it is in the tables.
     position upto() const noexcept;
 };
@@ -151,7 +153,12 @@ class table_store
 public:
     virtual ~table_store() = default;
 
+    virtual std::vector<std::string>    projections()                           = 0;
     virtual std::vector<stored_version> versions(const std::string& projection) = 0;
+
+    /// The tables that a version was made with, for whoever has not its code; their columns have
+    /// no names. None: there is no such version.
+    virtual std::vector<table_shape> shapes(const std::string& projection, int version) = 0;
 
     /// Makes the version where it is not there: then its checkpoint says this code_version.
     virtual std::shared_ptr<projection_tables> open(const std::string& projection, int version,

@@ -22,6 +22,7 @@ enum class projection_state {
     following,    ///< what comes
     retrying,     ///< its store is locked, full or away: error says which. It goes on by itself
     failed,       ///< it stands before an event that it cannot handle: error says which and why
+    paused,       ///< until it is resumed, restarts included
 };
 std::string_view name(projection_state s) noexcept;
 
@@ -62,6 +63,7 @@ struct projection_status
     std::uint64_t                   commits      = 0;
     double                          events_per_s = 0;  ///< read, in the last seconds
     std::string                     error{};           ///< what failed, and where
+    std::optional<position>         stands_before{};   ///< the event that it failed at, if one
     std::uint64_t                   parked = 0;        ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
     std::vector<topic_partition> partitions{};  ///< that are this runner's, where it is in a group
