@@ -157,7 +157,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         newest = std::max(newest, number);
         return std::make_shared<fed_version>(std::make_shared<projection_run>(
             events, name, number, store->open(name, number, type.code_version, shapes), type,
-            options));
+            options, &feed_of_tables));
     }
 
     // ---- Feeding. ------------------------------------------------------------------------------
@@ -240,6 +240,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             }
         }
         changed.notify_all();
+        feed_of_tables.begin_again();
         if (old) old->run->interrupt(true);
     }
 
@@ -498,6 +499,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             old           = std::exchange(answering, now);
             active_number = number;
         }
+        feed_of_tables.begin_again();
         if (old) end_thread(old);
         if (running) begin_thread(now);
     }
@@ -606,11 +608,37 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         bound_projection b{tables, nullptr, type.create(), position{0}};
         if (from) b.upto = from->run->upto();
         b.reader = tables->read();
-        if (!from)
-            for (const auto& [at, p] : b.reader->checkpoint().partitions)
-                b.upto = std::max(b.upto, p.upto);
+        if (!from) b.upto = upto_of(*b.reader);
         access_of(*b.itself).read(b.reader.get());
         return b;
+    }
+
+    static position upto_of(table_reader& tables)
+    {
+        position upto{0};
+        for (const auto& [at, p] : tables.checkpoint().partitions) upto = std::max(upto, p.upto);
+        return upto;
+    }
+
+    std::shared_ptr<table_follower> follow(std::size_t table, const follow_options& o) override
+    {
+        return feed_of_tables.follow(shared_from_this(), table, o);
+    }
+
+    /// What answers now, and how far it is: it may only be further.
+    table_feed::opened open_for_followers()
+    {
+        table_feed::opened now;
+        const auto         from = [&] {
+            const std::lock_guard lock{mutex};
+            now.version = active_number;
+            return std::pair{answering, answering ? answering->run->tables() : others};
+        }();
+        if (from.first) now.upto = from.first->run->upto();
+        if (!from.second) return now;
+        now.reader = from.second->read();
+        if (!from.first) now.upto = upto_of(*now.reader);
+        return now;
     }
 
     bool wait_for(position p, clock::time_point deadline) const override
@@ -711,6 +739,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::atomic<bool>     is_inline{false};
     int                   newest = 0;  // likewise
 
+    table_feed feed_of_tables{[this] { return open_for_followers(); }};
+
     mutable std::mutex                        mutex;  // what follows
     mutable std::condition_variable           changed;
     std::shared_ptr<fed_version>              answering;
@@ -732,6 +762,7 @@ projection_core::projection_core(event_store events, std::string name,
 projection_core::~projection_core()
 {
     impl_->stop();
+    impl_->feed_of_tables.close();
 }
 
 void projection_core::run_until_idle()

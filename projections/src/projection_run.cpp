@@ -44,13 +44,15 @@ struct projection_run::source
 
 projection_run::projection_run(event_store events, std::string name, int number,
                                std::shared_ptr<projection_tables> tables,
-                               const projection_type& type, const projection_options& options)
+                               const projection_type& type, const projection_options& options,
+                               table_feed* feed)
     : events_{std::move(events)},
       name_{std::move(name)},
       number_{number},
       tables_{std::move(tables)},
       type_{type},
       options_{options},
+      feed_{feed},
       itself_{type.create()},
       parked_{*itself_},
       access_{access_of(*itself_)},
@@ -178,7 +180,7 @@ void projection_run::handle(position end, position not_beyond,
                 log.append(told);
                 told.records.clear();
             }
-            writer->commit(access_.changes(), now);
+            commit_changes(*writer, now, upto);
             access_.committed();
             access_.read(nullptr);
             writer.reset();
@@ -331,13 +333,20 @@ void projection_run::skip(position which)
     handle(which.next(), no_position, put_aside{which, false, {}}, go, {});
 }
 
+void projection_run::commit_changes(table_writer& to, const projection_checkpoint& c, position upto)
+{
+    const auto changes = access_.changes();
+    if (feed_ == nullptr) return to.commit(changes, c);
+    feed_->commit(number_, changes, upto, [&] { to.commit(changes, c); });
+}
+
 void projection_run::change(const std::function<void()>& how)
 {
     try {
         auto writer = tables_->write();
         access_.write(writer.get());
         how();
-        writer->commit(access_.changes(), after({}, position{0}));
+        commit_changes(*writer, after({}, position{0}), this->upto());
         access_.committed();
         access_.read(nullptr);
     } catch (...) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "parked_events.hpp"
+#include "table_feed.hpp"
 
 #include <cairn/projections/projection_runner.hpp>
 
@@ -28,7 +29,7 @@ class projection_run
 public:
     projection_run(event_store events, std::string name, int number,
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
-                   const projection_options& options);
+                   const projection_options& options, table_feed* feed = nullptr);
 
     int                                       number() const noexcept { return number_; }
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
@@ -111,6 +112,8 @@ private:
     bool              retry_one(const topic_partition& in, offset at);
     append_record     parked_record(const topic_partition& in, const record_view& r,
                                     const std::string& why) const;
+    /// Commits what has changed, and tells those who follow the tables.
+    void commit_changes(table_writer& to, const projection_checkpoint& c, position upto);
     /// Commits a change that is none of an event's.
     void change(const std::function<void()>& how);
     /// The checkpoint with what the sources have done.
@@ -123,6 +126,7 @@ private:
     const std::shared_ptr<projection_tables> tables_;
     const projection_type&                   type_;
     const projection_options&                options_;
+    table_feed* const                        feed_;  // null: nobody can follow
 
     std::mutex                       feeding_;
     std::shared_ptr<projection_base> itself_;

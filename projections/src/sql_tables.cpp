@@ -66,36 +66,6 @@ private:
     std::vector<std::unique_ptr<sql_connection>> idle_;
 };
 
-/// What is no UTF-8, and zero bytes, are replaced: the column is for people.
-std::string as_utf8(std::string_view text)
-{
-    std::string out;
-    for (std::size_t i = 0; i < text.size();) {
-        const auto  lead = static_cast<std::uint8_t>(text[i]);
-        std::size_t n    = lead < 0x80                   ? 1
-                           : lead >= 0xc2 && lead < 0xe0 ? 2
-                           : lead >= 0xe0 && lead < 0xf0 ? 3
-                           : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                         : 0;
-        bool        good = n > 0 && lead != 0 && i + n <= text.size();
-        for (std::size_t k = 1; good && k < n; ++k)
-            good = (static_cast<std::uint8_t>(text[i + k]) & 0xc0) == 0x80;
-        if (good && n >= 3) {  // no overlong forms, surrogates, or beyond U+10FFFF
-            const auto second = static_cast<std::uint8_t>(text[i + 1]);
-            good = !(lead == 0xe0 && second < 0xa0) && !(lead == 0xed && second > 0x9f) &&
-                   !(lead == 0xf0 && second < 0x90) && !(lead == 0xf4 && second > 0x8f);
-        }
-        if (good)
-            out.append(text.substr(i, n));
-        else {
-            out.append("\xef\xbf\xbd");
-            n = 1;
-        }
-        i += n;
-    }
-    return out;
-}
-
 column_value column_for_people(row_bytes& in, const column& c, bool of_key, const sql_dialect& d)
 {
     auto value = read_column(in, c, of_key);
