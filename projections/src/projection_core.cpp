@@ -120,7 +120,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (with)
             listening =
                 with->listen({[this](int version, const auto& done) { hear(version, done); },
-                              [this] { wake(); }});
+                              [this] { wake(); }, &feed_of_tables});
         choose_versions();
         // In a group it is for all: each sees it at its next batch.
         for (const auto& v : fed()) paused = paused || (!with && v->run->paused());
@@ -188,7 +188,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         newest   = std::max(newest.load(), number);
         auto run = std::make_shared<projection_run>(
             events, name, number, store->open(name, number, type.code_version, shapes), type,
-            options);
+            options, &feed_of_tables);
         if (answers) run->open_feeds();
         return std::make_shared<fed_version>(std::move(run));
     }
@@ -229,6 +229,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (building == now) building.reset();
         }
         changed.notify_all();
+        feed_of_tables.begin_again();
         return old;
     }
 
@@ -842,11 +843,37 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         bound_projection b{tables, nullptr, type.create(), position{0}};
         if (from) b.upto = from->run->upto();
         b.reader = tables->read();
-        if (!from)
-            for (const auto& [at, p] : b.reader->checkpoint().partitions)
-                b.upto = std::max(b.upto, p.upto);
+        if (!from) b.upto = upto_of(*b.reader);
         access_of(*b.itself).read(b.reader.get());
         return b;
+    }
+
+    static position upto_of(table_reader& tables)
+    {
+        position upto{0};
+        for (const auto& [at, p] : tables.checkpoint().partitions) upto = std::max(upto, p.upto);
+        return upto;
+    }
+
+    std::shared_ptr<table_follower> follow(std::size_t table, const follow_options& o) override
+    {
+        return feed_of_tables.follow(shared_from_this(), table, o);
+    }
+
+    /// What answers now, and how far it is: it may only be further.
+    table_feed::opened open_for_followers()
+    {
+        table_feed::opened now;
+        const auto         from = [&] {
+            const std::lock_guard lock{mutex};
+            now.version = active_number;
+            return std::pair{answering, answering ? answering->run->tables() : others};
+        }();
+        if (from.first) now.upto = from.first->run->upto();
+        if (!from.second) return now;
+        now.reader = from.second->read();
+        if (!from.first) now.upto = upto_of(*now.reader);
+        return now;
     }
 
     bool wait_for(position p, clock::time_point deadline) const override
@@ -955,6 +982,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::mutex                               member_mutex;
     std::unique_ptr<group_member>            me;  // protected by it
 
+    table_feed feed_of_tables{[this] { return open_for_followers(); }};
+
     mutable std::mutex                        mutex;  // what follows
     mutable std::condition_variable           changed;
     std::shared_ptr<fed_version>              answering;
@@ -978,6 +1007,7 @@ projection_core::~projection_core()
 {
     link_->close();
     impl_->stop();
+    impl_->feed_of_tables.close();
 }
 
 void projection_core::run_until_idle()

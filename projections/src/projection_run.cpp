@@ -32,13 +32,15 @@ std::string what_of(const std::exception_ptr& e)
 
 projection_run::projection_run(event_store events, std::string name, int number,
                                std::shared_ptr<projection_tables> tables,
-                               const projection_type& type, const projection_options& options)
+                               const projection_type& type, const projection_options& options,
+                               table_feed* feed)
     : events_{std::move(events)},
       name_{std::move(name)},
       number_{number},
       tables_{std::move(tables)},
       type_{type},
       options_{options},
+      feed_{feed},
       itself_{type.create()},
       parked_{*itself_},
       access_{access_of(*itself_)},
@@ -196,7 +198,7 @@ void projection_run::handle(position end, position not_beyond,
                 log.append(told);
                 told.records.clear();
             }
-            writer->commit(access_.changes(), now);
+            commit_changes(*writer, access_.changes(), now, upto);
             access_.committed();
             access_.read(nullptr);
             writer.reset();
@@ -367,6 +369,18 @@ void projection_run::skip(position which)
     handle(which.next(), everything, put_aside{which, false, {}}, go, {});
 }
 
+void projection_run::commit_changes(table_writer& to, std::span<const row_change> changes,
+                                    const projection_checkpoint& c, position upto)
+{
+    const auto commit = [&] { to.commit(changes, c); };
+    if (with_)
+        with_->commit(number_, changes, upto, commit);
+    else if (feed_ != nullptr)
+        feed_->commit(number_, changes, upto, commit);
+    else
+        commit();
+}
+
 void projection_run::change(const std::function<void()>& how)
 {
     try {
@@ -374,7 +388,7 @@ void projection_run::change(const std::function<void()>& how)
         access_.write(writer.get());
         if (with_) refresh(*writer);
         how();
-        writer->commit(access_.changes(), after({}, position{0}));
+        commit_changes(*writer, access_.changes(), after({}, position{0}), this->upto());
         access_.committed();
         access_.read(nullptr);
     } catch (...) {

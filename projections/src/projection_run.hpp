@@ -6,6 +6,7 @@
 #include "feed_gate.hpp"
 #include "parked_events.hpp"
 #include "shared_projection.hpp"
+#include "table_feed.hpp"
 
 #include <cairn/projections/projection_runner.hpp>
 
@@ -34,7 +35,7 @@ public:
 
     projection_run(event_store events, std::string name, int number,
                    std::shared_ptr<projection_tables> tables, const projection_type& type,
-                   const projection_options& options);
+                   const projection_options& options, table_feed* feed = nullptr);
 
     /// With fewer records to read, threads are not worth their beginning.
     std::uint64_t worth_a_team = 10'000;
@@ -178,6 +179,9 @@ private:
     bool              retry_one(const topic_partition& in, offset at);
     append_record     parked_record(const topic_partition& in, const record_view& r,
                                     const std::string& why) const;
+    /// Commits what has changed, and tells those who follow the tables.
+    void commit_changes(table_writer& to, std::span<const row_change> changes,
+                        const projection_checkpoint& c, position upto);
     /// Commits a change that is none of an event's.
     void change(const std::function<void()>& how);
     /// The checkpoint with what the sources have done.
@@ -190,6 +194,7 @@ private:
     const std::shared_ptr<projection_tables> tables_;
     const projection_type&                   type_;
     const projection_options&                options_;
+    table_feed* const                        feed_;  // null: nobody can follow
 
     std::mutex                         feeding_;
     std::shared_ptr<projection_base>   itself_;

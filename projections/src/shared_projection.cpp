@@ -2,6 +2,7 @@
 #include "shared_projection.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace cairn {
@@ -20,15 +21,32 @@ namespace detail {
 
 std::shared_ptr<void> shared_projection::listen(listener l)
 {
-    auto                  mine = std::make_shared<const listener>(std::move(l));
+    const auto            mine = std::make_shared<listener>(std::move(l));
+    const std::lock_guard one{committing_};
     const std::lock_guard lock{mutex_};
     const auto            id = next_listener_++;
     listeners_.emplace(id, mine);
+    feeds_.emplace(id, mine->feed);
     for (const auto& [version, done] : done_) mine->heard(version, done);
-    return {mine.get(), [this, id, mine](void*) {
+    return {mine.get(), [this, id](void*) {
+                const std::lock_guard one_again{committing_};
                 const std::lock_guard lock_again{mutex_};
                 listeners_.erase(id);
+                feeds_.erase(id);
             }};
+}
+
+void shared_projection::commit(int version, std::span<const row_change> changes, position upto,
+                               const std::function<void()>& how)
+{
+    const std::lock_guard one{committing_};
+    // One in the other: each has its followers wait until it is known what happened.
+    std::function<void(std::map<std::uint64_t, table_feed*>::const_iterator)> from;
+    from = [&](auto feed) {
+        if (feed == feeds_.cend()) return how();
+        feed->second->commit(version, changes, upto, [&] { from(std::next(feed)); });
+    };
+    from(feeds_.cbegin());
 }
 
 void shared_projection::say(int version, const progress& done)

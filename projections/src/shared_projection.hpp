@@ -3,6 +3,8 @@
 // What runners of one projection tell each other.
 #pragma once
 
+#include "table_feed.hpp"
+
 #include <cairn/projections/projection_group.hpp>
 #include <cairn/projections/table_store.hpp>
 
@@ -11,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,12 +37,19 @@ public:
         std::function<void(int version, const progress&)> heard;
         /// Another version answers, or nobody builds any more.
         std::function<void()> woken;
+        /// Who follows its tables.
+        table_feed* feed;
     };
 
-    /// As long as what it returns lives; it is told at once of what is known.
+    /// As long as what it returns lives; it is told at once of what is known. Not from within
+    /// commit().
     std::shared_ptr<void> listen(listener l);
 
     void say(int version, const progress& done);
+
+    /// As table_feed::commit(), for those who follow through any of the runners.
+    void commit(int version, std::span<const row_change> changes, position upto,
+                const std::function<void()>& how);
 
     /// The version that is being built, by whoever it is.
     std::optional<int> builds() const;
@@ -58,6 +68,8 @@ public:
     int active() const;
 
 private:
+    std::mutex                                               committing_;
+    std::map<std::uint64_t, table_feed*>                     feeds_;  // protected by it
     mutable std::mutex                                       mutex_;  // what follows
     std::map<std::uint64_t, std::shared_ptr<const listener>> listeners_;
     std::uint64_t                                            next_listener_ = 0;

@@ -197,7 +197,7 @@ void projection_run::commit_parts(std::span<const std::unique_ptr<part>> parts,
     for (const auto& p : parts) upto = std::min(upto, p->upto(end));
     auto now = after(sources, upto);
     step(projection_step::committing);
-    writer->commit(changes, now);
+    commit_changes(*writer, changes, now, upto);
     access_.committed();
     access_.read(nullptr);
     writer.reset();

@@ -67,18 +67,6 @@ private:
     std::vector<std::unique_ptr<sql_connection>> idle_;
 };
 
-/// What is no UTF-8, and zero bytes, are replaced: the column is for people.
-std::string as_utf8(std::string_view text)
-{
-    std::string out;
-    while (!text.empty()) {
-        const auto n = text.front() == '\0' ? 0 : utf8_length(text);
-        out.append(n > 0 ? text.substr(0, n) : replacement_character);
-        text.remove_prefix(n > 0 ? n : 1);
-    }
-    return out;
-}
-
 column_value column_for_people(row_bytes& in, const column& c, bool of_key, const sql_dialect& d)
 {
     auto value = read_column(in, c, of_key);

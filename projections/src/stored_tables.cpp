@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 
 namespace cairn {
@@ -206,6 +207,108 @@ std::string row_text(const table_shape& shape, bytes_view key, bytes_view value)
     };
     return list(shape.key, key, true) + (shape.value.empty() ? "" : " -> ") +
            (shape.value.empty() ? "" : list(shape.value, value, false));
+}
+
+std::string as_utf8(std::string_view text)
+{
+    std::string out;
+    for (std::size_t i = 0; i < text.size();) {
+        const auto  lead = static_cast<std::uint8_t>(text[i]);
+        std::size_t n    = lead < 0x80                   ? 1
+                           : lead >= 0xc2 && lead < 0xe0 ? 2
+                           : lead >= 0xe0 && lead < 0xf0 ? 3
+                           : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                         : 0;
+        bool        good = n > 0 && lead != 0 && i + n <= text.size();
+        for (std::size_t k = 1; good && k < n; ++k)
+            good = (static_cast<std::uint8_t>(text[i + k]) & 0xc0) == 0x80;
+        if (good && n >= 3) {  // no overlong forms, surrogates, or beyond U+10FFFF
+            const auto second = static_cast<std::uint8_t>(text[i + 1]);
+            good = !(lead == 0xe0 && second < 0xa0) && !(lead == 0xed && second > 0x9f) &&
+                   !(lead == 0xf0 && second < 0x90) && !(lead == 0xf4 && second > 0x8f);
+        }
+        if (good)
+            out.append(text.substr(i, n));
+        else {
+            out.append("\xef\xbf\xbd");
+            n = 1;
+        }
+        i += n;
+    }
+    return out;
+}
+
+namespace {
+
+std::string json_text(std::string_view text)
+{
+    std::string out{'"'};
+    for (const char c : as_utf8(text)) {
+        if (c == '"' || c == '\\') out += '\\';
+        if (static_cast<std::uint8_t>(c) >= 0x20) {
+            out += c;
+            continue;
+        }
+        char escaped[8];
+        std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
+        out += escaped;
+    }
+    return out + '"';
+}
+
+std::string json_bytes(std::string_view bytes)
+{
+    std::string out{'"'};
+    for (const char c : bytes) {
+        out += "0123456789abcdef"[static_cast<std::uint8_t>(c) >> 4];
+        out += "0123456789abcdef"[c & 0xf];
+    }
+    return out + '"';
+}
+
+template <class N>
+std::string json_integer(N n)
+{
+    constexpr std::int64_t exact_max = std::int64_t{1} << 53;
+    const bool exact = std::cmp_less_equal(n, exact_max) && std::cmp_greater_equal(n, -exact_max);
+    return exact ? std::to_string(n) : '"' + std::to_string(n) + '"';
+}
+
+std::string json_real(double d)
+{
+    if (!std::isfinite(d)) return "null";
+    char digits[32];
+    return {digits, std::to_chars(digits, digits + sizeof digits, d).ptr};
+}
+
+std::string column_json(const column& c, const column_value& v)
+{
+    if (const auto* i = std::get_if<std::int64_t>(&v.is)) {
+        if (c.type == column_type::boolean) return *i != 0 ? "true" : "false";
+        return json_integer(*i);
+    }
+    if (const auto* u = std::get_if<std::uint64_t>(&v.is)) return json_integer(*u);
+    if (const auto* d = std::get_if<double>(&v.is)) return json_real(*d);
+    if (const auto* s = std::get_if<std::string>(&v.is))
+        return v.as_bytes ? json_bytes(*s) : json_text(*s);
+    return "null";
+}
+
+}  // namespace
+
+std::string row_json(const table_shape& shape, bytes_view key, std::optional<bytes_view> value)
+{
+    std::string text;
+    const auto  add = [&](const std::vector<column>& columns, bytes_view bytes, bool of_key) {
+        row_bytes in{bytes};
+        for (const auto& c : columns) {
+            if (!text.empty()) text += ',';
+            text += json_text(c.name) + ':' + column_json(c, read_column(in, c, of_key));
+        }
+    };
+    add(shape.key, key, true);
+    if (value) add(shape.value, *value, false);
+    return '{' + text + '}';
 }
 
 std::uint64_t hash_of(bytes_view bytes) noexcept

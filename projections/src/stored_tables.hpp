@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -39,6 +41,13 @@ column_value read_column(row_bytes& in, const column& c, bool of_key);
 
 /// "ada -> 20", "(UK, 131) -> (3, none)"
 std::string row_text(const table_shape& shape, bytes_view key, bytes_view value);
+
+/// {"customer":"ada","cents":20}; of a row that is erased its key. Integers beyond 2^53 are
+/// strings, for a reader may have no others; bytes are hexadecimal.
+std::string row_json(const table_shape& shape, bytes_view key, std::optional<bytes_view> value);
+
+/// What is no UTF-8, and zero bytes, are replaced.
+std::string as_utf8(std::string_view text);
 
 /// What the rows of each table come to, but for Cairn's own: the same where they are the same.
 std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const table_shape> of);

@@ -13,6 +13,7 @@
 #include <catch2/catch.hpp>
 
 #include <iostream>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -117,6 +118,38 @@ TEST_CASE("the page on read models: kept, asked, waited for")
     //[ read_model_fold
     CHECK(cairn::fold<BestSellers>(log)->best() == "lamp");
     CHECK(cairn::fold<BestSellers>(log, {.upto = receipt - 1})->best() == "bulb");
+    //]
+}
+
+TEST_CASE("the page on read models: followed by a page")
+{
+    auto log = cairn::commit_log::in_memory();
+    log.create_topic("tills", 2);
+    happen(log, {item_sold("lamp", 1, "harbour")});
+    cairn::projection_runner<BestSellers> runner{log, "best_sellers", cairn::memory_tables()};
+    runner.run_until_idle();
+    const auto                          best_sellers = runner.view();
+    std::map<std::string, std::int64_t> page;
+    //[ read_model_follow
+    auto changes = best_sellers.follow(&BestSellers::sold);
+    while (const auto news = changes.next(100ms)) {
+        if (news->reset) page.clear();
+        for (const auto& [sku, quantity] : news->rows) page[sku] = quantity;
+        for (const auto& sku : news->erased) page.erase(sku);
+    }
+    //]
+    CHECK(page.at("lamp") == 1);
+    //[ read_model_follow_some
+    auto harbour = best_sellers.follow(&BestSellers::shops).rows_with("harbour");
+    auto many    = best_sellers.follow(&BestSellers::sold).filtered([](const auto& row) {
+        return row.value >= 100;
+    });
+    //]
+    CHECK(harbour.next(0s)->rows.size() == 1);
+    CHECK(many.next(0s)->rows.empty());
+    //[ read_model_follow_json
+    auto lines = best_sellers.follow_json("sold");
+    if (const auto news = lines.next(100ms)) std::cout << "data: " << news->text << "\n\n";
     //]
 }
 

@@ -146,6 +146,7 @@ class table
 public:
     using key_type   = Key;
     using value_type = Value;
+    using row_type   = row<Key, Value>;
 
     /// `columns` names those of the key, then those of the value, for stores that have columns;
     /// without them they are key, value, or key_1, key_2, …

@@ -3,6 +3,7 @@
 // Asking a read model, and asking how it is.
 #pragma once
 
+#include <cairn/projections/followed_rows.hpp>
 #include <cairn/projections/projection.hpp>
 
 #include <chrono>
@@ -141,9 +142,10 @@ class projection_source
 public:
     virtual ~projection_source() = default;
 
-    virtual bound_projection  read()                                                        = 0;
-    virtual projection_status status() const                                                = 0;
-    virtual bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const = 0;
+    virtual bound_projection  read()                                                           = 0;
+    virtual projection_status status() const                                                   = 0;
+    virtual bool wait_for(position p, std::chrono::steady_clock::time_point deadline) const    = 0;
+    virtual std::shared_ptr<table_follower> follow(std::size_t table, const follow_options& o) = 0;
 };
 
 }  // namespace detail
@@ -186,6 +188,27 @@ public:
     bool wait_for(position p, std::chrono::steady_clock::duration timeout) const
     {
         return source_->wait_for(p, std::chrono::steady_clock::now() + timeout);
+    }
+
+    /// A table's rows, and what becomes of them: `view.follow(&Revenue::spent)`. Of a
+    /// windowed_table the keys are windowed.
+    template <class Table, class Of>
+    auto follow(Table Of::*which, const follow_options& o = {}) const
+    {
+        const P one{};
+        return detail::followed<typename Table::row_type>(
+            source_->follow((one.*which).number(), o));
+    }
+    /// The same as JSON, of the table of that name. Throws invalid_argument where there is none.
+    followed_json follow_json(std::string_view table, const follow_options& o = {}) const
+    {
+        P           one{};
+        const auto& shapes = detail::access_of(one).shapes();
+        for (std::size_t i = 0; i < shapes.size(); ++i)
+            if (shapes[i].name == table && !shapes[i].is_index)
+                return {source_->follow(i, o), shapes[i]};
+        throw error{errc::invalid_argument,
+                    "the projection has no table '" + std::string{table} + "' to follow"};
     }
 
     projection_status status() const { return source_->status(); }

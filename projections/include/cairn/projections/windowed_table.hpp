@@ -215,6 +215,9 @@ public:
 
     timestamp stream_time() const { return clock_.now(); }
 
+    /// Which of its projection's tables it is, from 0.
+    std::size_t number() const noexcept { return rows_.number(); }
+
     /// Events that came for a window that was closed.
     std::uint64_t late() const { return clock_.late(name_); }
 
