@@ -2,6 +2,7 @@
 //
 // The Nth system call fails, the Nth allocation fails: what was acknowledged is there afterwards,
 // nothing hangs, nothing dies, and after a failed flush nothing is acknowledged any more.
+#include "failing_allocations.hpp"
 #include "faults.hpp"
 #include "log_workload.hpp"
 #include "main/temporary_directory.hpp"
@@ -23,59 +24,6 @@
 #include <iostream>
 #include <new>
 #include <thread>
-
-// ---- Allocations that fail. --------------------------------------------------------------------
-
-namespace {
-
-std::atomic<long> allocations_left{-1};  // -1: all succeed
-
-bool allocation_fails() noexcept
-{
-    if (allocations_left.load(std::memory_order_relaxed) < 0) return false;
-    return allocations_left.fetch_sub(1) == 1;
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes)
-{
-    if (allocation_fails()) throw std::bad_alloc{};
-    if (void* p = std::malloc(bytes ? bytes : 1)) return p;
-    throw std::bad_alloc{};
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept
-{
-    return allocation_fails() ? nullptr : std::malloc(bytes ? bytes : 1);
-}
-void* operator new[](std::size_t bytes)
-{
-    return operator new(bytes);
-}
-void* operator new[](std::size_t bytes, const std::nothrow_t& n) noexcept
-{
-    return operator new(bytes, n);
-}
-void operator delete(void* p) noexcept
-{
-    std::free(p);
-}
-void operator delete(void* p, std::size_t) noexcept
-{
-    std::free(p);
-}
-void operator delete(void* p, const std::nothrow_t&) noexcept
-{
-    std::free(p);
-}
-void operator delete[](void* p) noexcept
-{
-    std::free(p);
-}
-void operator delete[](void* p, std::size_t) noexcept
-{
-    std::free(p);
-}
 
 using namespace cairn;
 using namespace cairn::testing;
@@ -137,7 +85,7 @@ std::string judge(const log_workload& work, const std::string& directory, positi
 
 TEST_CASE("every Nth system call failing loses nothing that was acknowledged")
 {
-    using call       = fault::call;
+    using call          = fault::call;
     const bool thorough = std::getenv("CAIRN_LONG") != nullptr;
     const int  most     = thorough ? 200 : 20;
     outcome    total;
@@ -217,7 +165,7 @@ TEST_CASE("an append for which the system has no memory is refused, and the next
     auto                o = log_workload::options();
     o.merge_interval      = std::chrono::hours{1};  // the journal's write, not the merger's
     o.merge_bytes         = 1 << 30;
-    auto log = commit_log::open(directory / "data", o);
+    auto log              = commit_log::open(directory / "data", o);
     log_workload::create_topics(log);
     position told{};
     for (int i = 0; i < 5; ++i) told = work.append(log);

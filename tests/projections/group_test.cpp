@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <map>
 #include <memory>
 #include <random>
 #include <set>
@@ -336,4 +337,56 @@ TEST_CASE("a runner without a group that writes the same tables is fenced")
     CHECK(complaint_of([&] { alone.run_until_idle(); }) == errc::fenced_generation);
     s.settle(one);
     CHECK(one->view().read()->events() == s.events());
+}
+
+TEST_CASE("of two runners with one instance id the one that came last goes on, the other says so")
+{
+    service s{CAIRN_EACH_STORE};
+    auto    o     = s.options();
+    o.instance_id = "a";
+    s.sell(1);
+    auto first = s.instance(o), second = s.instance(o);
+    s.settle(first);
+    second->run_until_idle();
+    CHECK(complaint_of([&] { first->run_until_idle(); }) == errc::fenced_instance);
+    CHECK(first->status().state == projection_state::failed);
+    s.sell(1);
+    s.settle(second);
+    CHECK(second->view().read()->events() == s.events());
+}
+
+TEST_CASE("a pause is for all runners of a group, and so is its end")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(1);
+    auto one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    one->pause();
+    s.sell(1);
+    s.settle(one, two);
+    CHECK(one->view().read()->events() == s.events() / 2);
+    CHECK(one->status().state == projection_state::paused);
+    CHECK(two->status().state == projection_state::paused);
+    two->resume();
+    s.settle(one, two);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(two->status().state != projection_state::paused);
+}
+
+TEST_CASE("who follows a table through one runner sees what the others change")
+{
+    service s{CAIRN_EACH_STORE};
+    auto    one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    auto                                follower = one->view().follow(&revenue::by_customer);
+    std::map<std::string, std::int64_t> seen;
+    const auto                          take = [&] {
+        while (const auto news = follower.next(0ms))
+            for (const auto& [customer, spent] : news->rows) seen[customer] = spent;
+    };
+    s.sell(2);
+    s.settle(one, two);
+    take();
+    CHECK(seen.size() == 20);
+    for (const auto& [customer, spent] : seen) CHECK(spent == 2);
 }

@@ -107,7 +107,7 @@ inline std::chrono::steady_clock::time_point deadline_of(std::chrono::steady_clo
 ///
 /// Threads   next() one at a time; stop() any.
 /// Lifetime  Keeps the tables open. Nothing comes while the runner is stopped, nor when it is gone.
-///           It hears what this runner commits.
+///           It hears what this runner, and those in its group, commit.
 /// Errors    invalid_argument where there are more than rows_max; the store's. What threw is tried
 ///           again by the next call.
 template <class Key, class Value>
