@@ -348,6 +348,7 @@ TEST_CASE("of two runners with one instance id the one that came last goes on, t
     auto first = s.instance(o), second = s.instance(o);
     s.settle(first);
     second->run_until_idle();
+    s.now += group_coordinator::clock::duration{30s}.count();
     CHECK(complaint_of([&] { first->run_until_idle(); }) == errc::fenced_instance);
     CHECK(first->status().state == projection_state::failed);
     s.sell(1);
