@@ -151,6 +151,9 @@ void member_protocol::answered(const join_answer& a)
     waiting_ = false;
     switch (a.error) {
     case group_error::none:
+        // A static member stays in the group while it is away. What it had may have been another's
+        // in a generation that it knows nothing of.
+        if (generation_ >= 0 && a.generation > generation_ + 1) lose();
         who_.member_id = a.member_id;
         generation_    = a.generation;
         step_          = step::joined;
