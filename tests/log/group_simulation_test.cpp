@@ -105,8 +105,7 @@ public:
         losses_ = 0;
         calm_   = true;
         for (auto& c : clients_) c->paused_until = now_;
-        if (std::none_of(clients_.begin(), clients_.end(), [](auto& c) { return c->alive; }))
-            start();
+        start();  // what the dead have said comes late, and may fence whoever lives
         run_until(now_ + 135s);
         const auto before = ledger_;
         run_until(now_ + 45s);
