@@ -151,6 +151,9 @@ void member_protocol::answered(const join_answer& a)
     waiting_ = false;
     switch (a.error) {
     case group_error::none:
+        // A static member stays in the group while it is away. What it had may have been another's
+        // in a generation that it knows nothing of.
+        if (generation_ >= 0 && a.generation > generation_ + 1) lose();
         who_.member_id = a.member_id;
         generation_    = a.generation;
         step_          = step::joined;
@@ -257,18 +260,25 @@ void member_protocol::lead(const join_answer& a)
     if (all) topics.clear();
     topics_.assign(topics.begin(), topics.end());
     assigned_from_ = counts_(topics_);
+    incomplete_    = a.skip_assignment && cooperative();  // as far as it knows
     if (a.skip_assignment) return;
 
     for (auto& m : members)
         if (m.topics.empty())
             for (const auto& [topic, partitions] : assigned_from_) m.topics.push_back(topic);
-    for (const auto& [id, partitions] : assign(options_.assignor, members, assigned_from_))
+    std::size_t wanted = 0, assigned = 0;
+    for (const auto& [topic, partitions] : assigned_from_)
+        wanted += static_cast<std::size_t>(partitions);
+    for (const auto& [id, partitions] : assign(options_.assignor, members, assigned_from_)) {
+        assigned += partitions.size();
         assignments_.push_back({id, encode_partitions(partitions)});
+    }
+    incomplete_ = assigned < wanted;
 }
 
 void member_protocol::check_topics()
 {
-    if (stable() && leads_ && counts_(topics_) != assigned_from_) rejoin_ = true;
+    if (stable() && leads_ && (incomplete_ || counts_(topics_) != assigned_from_)) rejoin_ = true;
 }
 
 assignment_change member_protocol::take_change()

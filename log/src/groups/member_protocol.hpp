@@ -71,7 +71,8 @@ public:
     bool stable() const noexcept { return step_ == step::stable && !rejoin_; }
     /// Whether there is nothing for it to do but heartbeats.
     bool idle() const noexcept { return stable() && !waiting_; }
-    /// Of the leader: whether topics came, went or grew since it assigned; all join again then.
+    /// Of the leader: all join again where topics came, went or grew since it assigned, or where
+    /// it left partitions to owners who may have gone without saying that they gave them up.
     void check_topics();
 
     bool              has_change() const noexcept { return change_.any(); }
@@ -116,9 +117,10 @@ private:
     assignment_change                   change_{};
     group_error                         failure_ = group_error::none;
     bool                                leads_   = false;
-    std::vector<member_assignment>      assignments_{};    ///< to be sent, of the leader
-    std::vector<std::string>            topics_{};         ///< of all members, of the leader
-    std::map<std::string, std::int32_t> assigned_from_{};  ///< as topics had them then
+    std::vector<member_assignment>      assignments_{};       ///< to be sent, of the leader
+    std::vector<std::string>            topics_{};            ///< of all members, of the leader
+    std::map<std::string, std::int32_t> assigned_from_{};     ///< as topics had them then
+    bool                                incomplete_ = false;  ///< somebody owns what is another\'s
 };
 
 }  // namespace cairn::detail

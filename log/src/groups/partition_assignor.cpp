@@ -22,12 +22,15 @@ bool before(const member_subscription* a, const member_subscription* b)
     return a->member_id < b->member_id;
 }
 
+using indices = std::vector<std::size_t>;
+
 /// Who has subscribed to each topic that has partitions, in their order.
-std::map<std::string, members> subscribers(const members& all, const counts& topics)
+std::map<std::string, indices> subscribers(const members& all, const counts& topics)
 {
-    std::map<std::string, members> by_topic;
-    for (const auto* m : all)
-        for (const auto& topic : std::set<std::string>{m->topics.begin(), m->topics.end()})
+    std::map<std::string, indices> by_topic;
+    for (std::size_t m = 0; m < all.size(); ++m)
+        for (const auto& topic :
+             std::set<std::string>{all[m]->topics.begin(), all[m]->topics.end()})
             if (const auto t = topics.find(topic); t != topics.end() && t->second > 0)
                 by_topic[topic].push_back(m);
     return by_topic;
@@ -40,9 +43,9 @@ void assign_ranges(const members& all, const counts& topics, partition_assignmen
         const auto   each      = topics.at(topic) / n;
         auto         one_more  = topics.at(topic) % n;
         std::int32_t partition = 0;
-        for (const auto* m : theirs)
+        for (const auto m : theirs)
             for (auto last = partition + each + (one_more-- > 0 ? 1 : 0); partition < last;)
-                to[m->member_id].push_back({topic, partition++});
+                to[all[m]->member_id].push_back({topic, partition++});
     }
 }
 
@@ -51,8 +54,7 @@ void assign_in_turn(const members& all, const counts& topics, partition_assignme
     std::size_t turn = 0;
     for (const auto& [topic, theirs] : subscribers(all, topics))
         for (std::int32_t partition = 0; partition < topics.at(topic); ++partition) {
-            while (std::find(theirs.begin(), theirs.end(), all[turn % all.size()]) == theirs.end())
-                ++turn;
+            while (!std::binary_search(theirs.begin(), theirs.end(), turn % all.size())) ++turn;
             to[all[turn++ % all.size()]->member_id].push_back({topic, partition});
         }
 }
@@ -89,12 +91,8 @@ public:
     {
         for (std::size_t m = 0; m < all.size(); ++m) by_load_.insert({0, m});
         std::vector<std::pair<topic_partition, std::size_t>> unowned;  // of which kind
-        std::map<std::vector<std::size_t>, std::size_t>      kinds;
-        for (const auto& [topic, theirs] : subscribers(all, topics)) {
-            std::vector<std::size_t> eligible;
-            for (std::size_t m = 0; m < all.size(); ++m)
-                if (std::find(theirs.begin(), theirs.end(), all[m]) != theirs.end())
-                    eligible.push_back(m);
+        std::map<indices, std::size_t>                       kinds;
+        for (const auto& [topic, eligible] : subscribers(all, topics)) {
             const auto kind = kinds.emplace(eligible, kinds.size()).first->second;
             if (kind == eligible_.size()) eligible_.push_back(eligible);
             for (std::int32_t number = 0; number < topics.at(topic); ++number) {
@@ -159,24 +157,28 @@ private:
         {
             std::size_t member, kind;  // from whom, of which kind
         };
-        std::map<std::size_t, step> reached{{from, {from, 0}}};
-        std::set<std::size_t>       kinds_seen;
-        for (std::vector<std::size_t> now{from}, next; !now.empty();
-             now = std::exchange(next, {})) {
+        constexpr auto    nobody = static_cast<std::size_t>(-1);
+        std::vector<step> reached(loads_.size(), step{nobody, 0});
+        std::vector<bool> kinds_seen(eligible_.size());
+        reached[from] = {from, 0};
+        for (indices now{from}, next; !now.empty(); now = std::exchange(next, {})) {
             for (const auto member : now)
                 for (const auto& [kind, partitions] : has_[member]) {
-                    if (partitions.empty() || !kinds_seen.insert(kind).second) continue;
-                    for (const auto other : eligible_[kind])
-                        if (reached.emplace(other, step{member, kind}).second)
-                            next.push_back(other);
+                    if (partitions.empty() || kinds_seen[kind]) continue;
+                    kinds_seen[kind] = true;
+                    for (const auto other : eligible_[kind]) {
+                        if (reached[other].member != nobody) continue;
+                        reached[other] = {member, kind};
+                        next.push_back(other);
+                    }
                 }
             const auto least = std::min_element(next.begin(), next.end(), [&](auto a, auto b) {
                 return std::tie(loads_[a], a) < std::tie(loads_[b], b);
             });
             if (least == next.end() || loads_[*least] + 2 > loads_[from]) continue;
             const auto to = *least;
-            for (auto member = to; member != from; member = reached.at(member).member) {
-                const auto& by    = reached.at(member);
+            for (auto member = to; member != from; member = reached[member].member) {
+                const auto& by    = reached[member];
                 auto&       there = has_[by.member][by.kind];
                 auto        p     = there.extract(std::prev(there.end()));
                 has_[member][by.kind].insert({true, std::move(p.value().second)});
@@ -188,7 +190,7 @@ private:
         return false;
     }
 
-    std::vector<std::vector<std::size_t>>                   eligible_;  // by kind
+    std::vector<indices>                                    eligible_;  // by kind
     std::vector<std::size_t>                                loads_;
     std::vector<std::map<std::size_t, std::set<partition>>> has_;      // by member and kind
     std::set<std::pair<std::size_t, std::size_t>>           by_load_;  // load, member

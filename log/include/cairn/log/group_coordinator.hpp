@@ -36,11 +36,11 @@ enum class group_error : std::int16_t {
 std::string_view name(group_error error) noexcept;
 
 enum class group_state {
-    empty,                  ///< nobody; its generation is remembered
-    preparing_rebalance,    ///< waits until all members have joined again
-    completing_rebalance,   ///< waits for its leader's assignment
-    stable,                 ///< every member has its assignment, or can ask for it
-    dead,                   ///< there is no such group
+    empty,                 ///< nobody; its generation is remembered
+    preparing_rebalance,   ///< waits until all members have joined again
+    completing_rebalance,  ///< waits for its leader's assignment
+    stable,                ///< every member has its assignment, or can ask for it
+    dead,                  ///< there is no such group
 };
 
 /// "Empty", "PreparingRebalance", …: what Kafka's tools show.
@@ -58,8 +58,8 @@ struct group_options
     /// A member that waits for its first generation for so long has gone away.
     milliseconds first_join_max{300'000};
 
-    std::size_t groups_max           = 10'000;  ///< empty ones make way for new ones
-    std::size_t members_max          = 1'000;   ///< of a group
+    std::size_t groups_max           = 10'000;    ///< empty ones make way for new ones
+    std::size_t members_max          = 1'000;     ///< of a group
     std::size_t member_bytes_max     = 1u << 20;  ///< of the names and protocols of a member
     std::size_t assignment_bytes_max = 8u << 20;  ///< of all members of a group
 };
