@@ -95,7 +95,8 @@ struct fed_version
     std::shared_ptr<projection_run> run;
     std::atomic<bool>               stopping{false};
     std::thread                     thread;
-    std::shared_ptr<record_range>   asleep;  // protected by the core's mutex
+    std::shared_ptr<record_range>   asleep;         // protected by the core's mutex
+    bool                            woken = false;  // likewise; while it was not asleep
     clock::time_point               begun         = clock::now();
     std::uint64_t                   done_at_begin = 0;
     clock::time_point               told{};
@@ -258,8 +259,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     void wake()
     {
         const std::lock_guard lock{mutex};
-        for (const auto& v : {answering, building})
-            if (v && v->asleep) v->asleep->stop();
+        for (const auto& v : {answering, building}) {
+            if (!v) continue;
+            v->woken = true;
+            if (v->asleep) v->asleep->stop();
+        }
         changed.notify_all();
     }
 
@@ -453,6 +457,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 {
                     const std::lock_guard lock{mutex};
                     if (v.stopping) return;
+                    if (std::exchange(v.woken, false)) continue;
                     v.asleep = news;
                 }
                 // What is away is asked for again, ever more slowly.
@@ -472,6 +477,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             }
             const std::lock_guard lock{mutex};
             v.asleep.reset();
+            v.woken = false;
         }
     }
 

@@ -349,7 +349,7 @@ TEST_CASE("of two runners with one instance id the one that came last goes on, t
     s.settle(first);
     second->run_until_idle();
     s.now += group_coordinator::clock::duration{30s}.count();
-    CHECK(complaint_of([&] { first->run_until_idle(); }) == errc::fenced_instance);
+    CHECK(code_of([&] { first->run_until_idle(); }) == errc::fenced_instance);
     CHECK(first->status().state == projection_state::failed);
     s.sell(1);
     s.settle(second);

@@ -263,7 +263,9 @@ TEST_CASE("a row that two partitions change is refused where rows are said to be
     CHECK_FALSE(given<wrong>()
                     .in({"sales", "a"}, sold("a", 1))
                     .in({"sales", "b"}, sold("b", 2))
-                    .expect(&wrong::by_country, {{"UK", 3}}));
+                    .in({"sales", "c"}, sold("c", 3))
+                    .in({"sales", "d"}, sold("d", 4))
+                    .expect(&wrong::by_country, {{"UK", 10}}));
 }
 
 TEST_CASE("on() neither reads nor sets rows that are merged, side by side or not")
