@@ -96,10 +96,11 @@ struct fed_version
     std::atomic<bool>               stopping{false};
     std::atomic<bool>               following{false};
     std::thread                     thread;
-    std::exception_ptr              failure;  // protected by the core's mutex
-    std::shared_ptr<record_range>   asleep;   // likewise
-    clock::time_point               begun         = clock::now();
-    std::uint64_t                   done_at_begin = 0;
+    std::atomic<bool>               has_thread{false};             // for who may not touch it
+    std::exception_ptr              failure;                       // protected by the core's mutex
+    std::shared_ptr<record_range>   asleep;                        // likewise
+    clock::time_point               begun         = clock::now();  // likewise
+    std::uint64_t                   done_at_begin = 0;             // likewise
     clock::time_point               told{};
 };
 
@@ -190,8 +191,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     {
         const bool built = is_building(v);
         if (built) {
+            const auto            done = v.run->lag_now().done;
+            const std::lock_guard lock{mutex};
             v.begun         = clock::now();
-            v.done_at_begin = v.run->lag_now().done;
+            v.done_at_begin = done;
         }
         v.run->catch_up(stopping, [&] {
             if (built) tell(v, false);
@@ -221,8 +224,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         p.version            = v.run->number();
         p.events             = lag.done;
         p.total              = lag.done + lag.left;
-        const auto took      = std::chrono::duration<double>(clock::now() - v.begun).count();
-        const auto read      = lag.done - std::min(lag.done, v.done_at_begin);
+        const std::lock_guard lock{mutex};
+        const auto            took = std::chrono::duration<double>(clock::now() - v.begun).count();
+        const auto            read = lag.done - std::min(lag.done, v.done_at_begin);
         if (took > 0 && read > 0) {
             p.events_per_s = static_cast<double>(read) / took;
             p.remaining    = std::chrono::milliseconds{
@@ -271,7 +275,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (!v || v->thread.joinable() || paused) return;
         v->stopping = false;
         v->run->interrupt(false);
-        v->thread = std::thread{[self = this, v] { self->feed(*v); }};
+        v->thread     = std::thread{[self = this, v] { self->feed(*v); }};
+        v->has_thread = true;
     }
 
     void feed(fed_version& v)
@@ -339,7 +344,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         changed.notify_all();
         if (v->thread.joinable()) v->thread.join();
-        v->following = false;
+        v->has_thread = false;
+        v->following  = false;
         v->run->interrupt(true);
     }
 
@@ -409,7 +415,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (!thread && !is_building(*v)) {
                 v->stopping = false;
                 v->run->interrupt(false);
-                catch_up(*v, v->stopping);
+                catch_up(*v, is_over);
                 v->following = true;
                 continue;
             }
@@ -512,7 +518,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     {
         const std::lock_guard one{life};
         join_retired();
-        if (number == active_number) return;
+        {
+            const std::lock_guard lock{mutex};
+            if (number == active_number) return;
+        }
         const auto all   = store->versions(name);
         const auto found = std::find_if(
             all.begin(), all.end(), [&](const stored_version& v) { return v.number == number; });
@@ -744,7 +753,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 s.stands_before = place_of(on->failure);
                 if (!passes(on->failure))
                     s.state = projection_state::failed;
-                else if (is_inline || on->thread.joinable())
+                else if (is_inline || on->has_thread)
                     s.state = projection_state::retrying;
             }
         }
@@ -757,7 +766,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.events         = count.handled;
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
-            if (s.error.empty() && !on->stopping && (is_inline || on->thread.joinable()))
+            if (s.error.empty() && !on->stopping && (is_inline || on->has_thread))
                 s.state =
                     on->following ? projection_state::following : projection_state::catching_up;
         }
@@ -809,7 +818,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};
     std::atomic<bool>     paused{false};
-    int                   newest = 0;  // likewise
+    std::atomic<bool>     is_over{false};  // nobody wants anything any more
+    int                   newest = 0;      // likewise
 
     mutable std::mutex                        mutex;  // what follows
     mutable std::condition_variable           changed;
@@ -832,6 +842,7 @@ projection_core::projection_core(event_store events, std::string name,
 
 projection_core::~projection_core()
 {
+    impl_->is_over = true;
     link_->close();
     impl_->stop();
 }

@@ -165,6 +165,23 @@ TEST_CASE("one that is paused and counts inline counts what it has missed when i
     CHECK(runner.view().read()->events() == 3);
 }
 
+TEST_CASE("one that has failed tries again when it is resumed")
+{
+    auto log = commit_log::in_memory();
+    log.create_topic("sales", 1);
+    moody_till::mended = false;
+    happen(log, sold("ada", 1), sold("bad", 1), sold("ada", 1));
+    projection_runner<moody_till> till{log, "till", memory_tables()};
+    till.start();
+    CHECK_FALSE(till.view().wait_for(position{log.end_position().value - 1}, 30s));
+    REQUIRE(till.status().state == projection_state::failed);
+    moody_till::mended = true;
+    till.resume();
+    CHECK(till.view().wait_for(position{log.end_position().value - 1}, 30s));
+    CHECK(spent(till, "ada") == 2);
+    CHECK(spent(till, "bad") == 1);
+}
+
 TEST_CASE("reset throws the tables away and builds them where they are asked")
 {
     a_store s{CAIRN_EACH_STORE};
