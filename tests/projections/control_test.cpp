@@ -533,6 +533,7 @@ TEST_CASE("a runner that goes ends what is being asked of it, and is then not kn
         [&] { why = complaint_of([&] { projection_client{log.directory()}.verify("till"); }); }};
     moody_till::wait_until_held();
     std::thread goes{[&] { till.reset(); }};
+    while (!projection_client{log.directory()}.status().empty()) std::this_thread::yield();
     // Verifying stops at the event that it is at.
     moody_till::hold(false);
     goes.join();
@@ -563,9 +564,9 @@ TEST_CASE("a control that goes ends what is being asked of it")
         [&] { why = complaint_of([&] { projection_client{log.directory()}.verify("till"); }); }};
     moody_till::wait_until_held();
     std::thread goes{[&] { control.reset(); }};
+    asks.join();  // hung up on, however long the event takes
     moody_till::hold(false);
     goes.join();
-    asks.join();
     CHECK(why);
     CHECK(till.verify().ok);
 }
