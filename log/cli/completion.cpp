@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Completions for bash, zsh and fish. Names of topics, groups and projections are asked of the program, with
-// the --data that stands on the line or CAIRN_DATA.
+// Completions for bash, zsh and fish. Names of topics, groups and projections are asked of the
+// program, with the --data that stands on the line or CAIRN_DATA.
 #include "documents.hpp"
 
 #include <algorithm>

@@ -180,6 +180,11 @@ struct projection_control::impl
                 runner.drop(r.version);
                 break;
             case control_verb::skip:
+                // Else it would first handle all before it.
+                if (runner.source()->status().stands_before != r.position)
+                    throw error{errc::invalid_argument, "projection " + r.projection +
+                                                            " does not stand before position " +
+                                                            std::to_string(r.position.value)};
                 runner.skip(r.position);
                 break;
             case control_verb::parked:

@@ -95,10 +95,11 @@ struct fed_version
     std::shared_ptr<projection_run> run;
     std::atomic<bool>               stopping{false};
     std::thread                     thread;
-    std::shared_ptr<record_range>   asleep;         // protected by the core's mutex
-    bool                            woken = false;  // likewise; while it was not asleep
-    clock::time_point               begun         = clock::now();
-    std::uint64_t                   done_at_begin = 0;
+    std::atomic<bool>               has_thread{false};             // for who may not touch it
+    std::shared_ptr<record_range>   asleep;                        // protected by the core's mutex
+    bool                            woken = false;                 // likewise; while not asleep
+    clock::time_point               begun         = clock::now();  // likewise
+    std::uint64_t                   done_at_begin = 0;             // likewise
     clock::time_point               told{};
 };
 
@@ -343,8 +344,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             v.run->begin_again();
         }
         if (built) {
+            const auto            done = v.run->lag_now().done;
+            const std::lock_guard lock{mutex};
             v.begun         = clock::now();
-            v.done_at_begin = v.run->lag_now().done;
+            v.done_at_begin = done;
         }
         v.run->catch_up(
             stopping,
@@ -379,8 +382,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         p.version            = v.run->number();
         p.events             = lag.done;
         p.total              = lag.done + lag.left;
-        const auto took      = std::chrono::duration<double>(clock::now() - v.begun).count();
-        const auto read      = lag.done - std::min(lag.done, v.done_at_begin);
+        const std::lock_guard lock{mutex};
+        const auto            took = std::chrono::duration<double>(clock::now() - v.begun).count();
+        const auto            read = lag.done - std::min(lag.done, v.done_at_begin);
         if (took > 0 && read > 0) {
             p.events_per_s = static_cast<double>(read) / took;
             p.remaining    = std::chrono::milliseconds{
@@ -429,7 +433,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (!v || v->thread.joinable() || paused) return;
         v->stopping = false;
         v->run->interrupt(false);
-        v->thread = std::thread{[self = this, v] { self->feed(*v); }};
+        v->thread     = std::thread{[self = this, v] { self->feed(*v); }};
+        v->has_thread = true;
     }
 
     void feed(fed_version& v)
@@ -498,6 +503,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         changed.notify_all();
         if (v->thread.joinable()) v->thread.join();
+        v->has_thread = false;
         v->run->interrupt(true);
     }
 
@@ -568,7 +574,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (!thread && !is_building(*v)) {
                 v->stopping = false;
                 v->run->interrupt(false);
-                catch_up(*v, v->stopping);
+                catch_up(*v, is_over);
                 continue;
             }
             if (v->run->failure()) end_thread(v);
@@ -669,7 +675,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     {
         const std::lock_guard one{life};
         join_retired();
-        if (number == active_number) return;
+        {
+            const std::lock_guard lock{mutex};
+            if (number == active_number) return;
+        }
         const auto all   = store->versions(name);
         const auto found = std::find_if(
             all.begin(), all.end(), [&](const stored_version& v) { return v.number == number; });
@@ -913,7 +922,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.version = on || others ? active_number : 0;
         }
         if (on) {
-            const bool runs = !on->stopping && (is_inline || on->thread.joinable());
+            const bool runs = !on->stopping && (is_inline || on->has_thread);
             if (const auto failure = on->run->failure()) {
                 s.error         = words_of(failure);
                 s.stands_before = place_of(failure);
@@ -981,6 +990,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};
     std::atomic<bool>     paused{false};
+    std::atomic<bool>     is_over{false};  // nobody wants anything any more
     std::atomic<int>      newest{0};
 
     const std::shared_ptr<shared_projection> with;  // null: in no group
@@ -1011,6 +1021,7 @@ projection_core::projection_core(event_store events, std::string name,
 
 projection_core::~projection_core()
 {
+    impl_->is_over = true;
     link_->close();
     impl_->stop();
     impl_->feed_of_tables.close();

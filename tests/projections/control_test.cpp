@@ -165,6 +165,23 @@ TEST_CASE("one that is paused and counts inline counts what it has missed when i
     CHECK(runner.view().read()->events() == 3);
 }
 
+TEST_CASE("one that has failed tries again when it is resumed")
+{
+    auto log = commit_log::in_memory();
+    log.create_topic("sales", 1);
+    moody_till::mended = false;
+    happen(log, sold("ada", 1), sold("bad", 1), sold("ada", 1));
+    projection_runner<moody_till> till{log, "till", memory_tables()};
+    till.start();
+    CHECK_FALSE(till.view().wait_for(position{log.end_position().value - 1}, 30s));
+    REQUIRE(till.status().state == projection_state::failed);
+    moody_till::mended = true;
+    till.resume();
+    CHECK(till.view().wait_for(position{log.end_position().value - 1}, 30s));
+    CHECK(spent(till, "ada") == 2);
+    CHECK(spent(till, "bad") == 1);
+}
+
 TEST_CASE("reset throws the tables away and builds them where they are asked")
 {
     a_store s{CAIRN_EACH_STORE};
@@ -516,6 +533,7 @@ TEST_CASE("a runner that goes ends what is being asked of it, and is then not kn
         [&] { why = complaint_of([&] { projection_client{log.directory()}.verify("till"); }); }};
     moody_till::wait_until_held();
     std::thread goes{[&] { till.reset(); }};
+    while (!projection_client{log.directory()}.status().empty()) std::this_thread::yield();
     // Verifying stops at the event that it is at.
     moody_till::hold(false);
     goes.join();
@@ -546,9 +564,9 @@ TEST_CASE("a control that goes ends what is being asked of it")
         [&] { why = complaint_of([&] { projection_client{log.directory()}.verify("till"); }); }};
     moody_till::wait_until_held();
     std::thread goes{[&] { control.reset(); }};
+    asks.join();  // hung up on, however long the event takes
     moody_till::hold(false);
     goes.join();
-    asks.join();
     CHECK(why);
     CHECK(till.verify().ok);
 }
