@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "projection_run.hpp"
+#include "stall_watch.hpp"
 #include "stored_tables.hpp"
 
 #include <cairn/projections/live.hpp>
@@ -25,6 +26,8 @@ std::string_view name(projection_state s) noexcept
         return "retrying";
     case projection_state::failed:
         return "failed";
+    case projection_state::stalled:
+        return "stalled";
     }
     return "?";
 }
@@ -73,7 +76,10 @@ std::vector<table_shape> shapes_of(const projection_type& type)
 /// A version and the thread that feeds it.
 struct fed_version
 {
-    explicit fed_version(std::shared_ptr<projection_run> r) : run{std::move(r)} {}
+    fed_version(std::shared_ptr<projection_run> r, std::chrono::milliseconds stall_after)
+        : run{std::move(r)}, watch{stall_after}
+    {
+    }
 
     std::shared_ptr<projection_run> run;
     std::atomic<bool>               stopping{false};
@@ -84,6 +90,8 @@ struct fed_version
     clock::time_point               begun         = clock::now();
     std::uint64_t                   done_at_begin = 0;
     clock::time_point               told{};
+    stall_watch                     watch;                 // likewise
+    bool                            told_stalled = false;  // the watchdog's own
 };
 
 }  // namespace
@@ -155,9 +163,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::shared_ptr<fed_version> make(int number)
     {
         newest = std::max(newest, number);
-        return std::make_shared<fed_version>(std::make_shared<projection_run>(
-            events, name, number, store->open(name, number, type.code_version, shapes), type,
-            options, &feed_of_tables));
+        return std::make_shared<fed_version>(
+            std::make_shared<projection_run>(events, name, number,
+                                             store->open(name, number, type.code_version, shapes),
+                                             type, options, &feed_of_tables),
+            options.stall_after);
     }
 
     // ---- Feeding. ------------------------------------------------------------------------------
@@ -249,7 +259,30 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (!v || v->thread.joinable()) return;
         v->stopping = false;
         v->run->interrupt(false);
-        v->thread = std::thread{[self = this, v] { self->feed(*v); }};
+        busy_with(v);
+        try {
+            v->thread = std::thread{[self = this, v] {
+                self->feed(*v);
+                self->done_with(v);
+            }};
+        } catch (...) {
+            done_with(v);
+            throw;
+        }
+    }
+
+    void busy_with(const std::shared_ptr<fed_version>& v)
+    {
+        const std::lock_guard lock{mutex};
+        busy.push_back(v);
+    }
+    void done_with(const std::shared_ptr<fed_version>& v) noexcept
+    {
+        {
+            const std::lock_guard lock{mutex};
+            busy.erase(std::find(busy.begin(), busy.end(), v));
+        }
+        changed.notify_all();
     }
 
     void feed(fed_version& v)
@@ -389,9 +422,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 const std::lock_guard lock{mutex};
                 failed = v->failure != nullptr;
             }
-            if (failed) end_thread(v);
+            if (failed || v->stopping) end_thread(v);
             begin_thread(v);
         }
+        begin_watch();
     }
 
     /// Whoever records something counts it, and what others have recorded meanwhile, before the
@@ -407,8 +441,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             {
                 const std::lock_guard lock{mutex};
                 v = answering;
-                if (!v || (v->failure && !passes(v->failure)) || v->run->upto() > last) return;
+                if (!v || v->stopping || (v->failure && !passes(v->failure)) ||
+                    v->run->upto() > last)
+                    return;
+                busy.push_back(v);
             }
+            const std::shared_ptr<void> done{nullptr, [&](void*) { done_with(v); }};
             try {
                 const auto held = v->run->hold();
                 if (v->run->upto() > last) return;
@@ -437,6 +475,105 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         running = false;
         for (const auto& v : fed()) end_thread(v);
         join_retired();
+        end_watch();
+    }
+
+    stop_result stop(clock::duration timeout)
+    {
+        {
+            const std::lock_guard one{life};
+            running = false;
+            std::unique_lock lock{mutex};
+            for (const auto& v : {answering, building}) {
+                if (!v) continue;
+                v->stopping = true;
+                if (v->asleep) v->asleep->stop();
+            }
+            changed.notify_all();
+            if (!changed.wait_until(lock, deadline_of(timeout), [&] { return busy.empty(); })) {
+                const auto v = busy.front();
+                lock.unlock();
+                return {false, busy_words(*v)};
+            }
+        }
+        stop();
+        return {true, {}};
+    }
+
+    std::string busy_words(const fed_version& v) const
+    {
+        const auto which =
+            "projection " + name + " version " + std::to_string(v.run->number()) + " ";
+        if (const auto event = v.run->handling())
+            return which + "handles " + v.run->event_at(*event);
+        return which + "waits for its store, or for the log";
+    }
+
+    // ---- Watching. ---------------------------------------------------------------------------
+
+    /// Where it stands still, and since when; else nothing.
+    std::string stalled(fed_version& v) const
+    {
+        using namespace std::chrono;
+        if (options.stall_after <= milliseconds{0}) return {};
+        const auto         left = v.run->lag_now().left;
+        stall_watch::sight now;
+        now.read                            = v.run->counted().read;
+        now.upto                            = v.run->upto();
+        now.handling                        = v.run->handling();
+        const auto                       at = options.clock ? options.clock() : clock::now();
+        std::optional<clock::time_point> since;
+        std::string                      why;
+        {
+            const std::lock_guard lock{mutex};
+            why = words_of(v.failure);
+            // What is counted inline goes on when something is recorded, and need not before.
+            const bool goes_on =
+                v.failure ||
+                std::any_of(busy.begin(), busy.end(), [&](const auto& b) { return b.get() == &v; });
+            now.behind = goes_on ? left : 0;
+            since      = v.watch.look(now, at);
+        }
+        if (!since) return {};
+        const auto length = std::to_string(duration_cast<seconds>(at - *since).count()) + " s";
+        if (now.handling) return busy_words(v) + " for " + length;
+        return "projection " + name + " version " + std::to_string(v.run->number()) + " is " +
+               std::to_string(left) + " events behind, and has not moved for " + length +
+               (why.empty() ? "" : ": " + why);
+    }
+
+    void begin_watch()
+    {
+        if (options.stall_after <= std::chrono::milliseconds{0} || watchdog.joinable()) return;
+        watching = true;
+        watchdog = std::thread{[this] {
+            const auto pause = std::max(options.stall_after / 4, std::chrono::milliseconds{1});
+            std::unique_lock lock{watch_mutex};
+            while (!watch_over.wait_for(lock, pause, [&] { return !watching; })) {
+                lock.unlock();
+                for (const auto& v : fed()) look_at(*v);
+                lock.lock();
+            }
+        }};
+    }
+    void look_at(fed_version& v) noexcept
+    {
+        try {
+            const auto words = stalled(v);
+            if (!words.empty() && !v.told_stalled && options.on_stalled) options.on_stalled(words);
+            v.told_stalled = !words.empty();
+        } catch (const std::exception&) {
+            // The log is closed, or memory is short: it looks again.
+        }
+    }
+    void end_watch() noexcept
+    {
+        {
+            const std::lock_guard lock{watch_mutex};
+            watching = false;
+        }
+        watch_over.notify_all();
+        if (watchdog.joinable()) watchdog.join();
     }
 
     void rebuild()
@@ -690,6 +827,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (s.error.empty() && !on->stopping && (is_inline || on->thread.joinable()))
                 s.state =
                     on->following ? projection_state::following : projection_state::catching_up;
+            s.stalled = stalled(*on);
+            if (!s.stalled.empty() && s.error.empty()) s.state = projection_state::stalled;
         }
         try {
             s.versions = store->versions(name);
@@ -699,7 +838,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             if (s.error.empty()) s.error = e.what();
         }
         if (next) {
-            s.rebuild = progress_of(*next);
+            s.rebuild          = progress_of(*next);
+            s.rebuild->stalled = stalled(*next);
             const std::lock_guard lock{mutex};
             s.rebuild->error = words_of(next->failure);
         }
@@ -739,6 +879,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::atomic<bool>     is_inline{false};
     int                   newest = 0;  // likewise
 
+    std::thread             watchdog;     // likewise
+    std::mutex              watch_mutex;  // of what follows
+    std::condition_variable watch_over;
+    bool                    watching = false;
+
     table_feed feed_of_tables{[this] { return open_for_followers(); }};
 
     mutable std::mutex                        mutex;  // what follows
@@ -748,6 +893,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::shared_ptr<projection_tables>        others;  // that answer, and other code made
     int                                       active_number = 0;
     std::vector<std::shared_ptr<fed_version>> retired;
+    std::vector<std::shared_ptr<fed_version>> busy;  // those that a thread feeds now
     mutable std::vector<std::pair<clock::time_point, std::uint64_t>> rates;
 };
 
@@ -780,6 +926,10 @@ void projection_core::start_inline()
 void projection_core::stop() noexcept
 {
     impl_->stop();
+}
+stop_result projection_core::stop(std::chrono::steady_clock::duration timeout)
+{
+    return impl_->stop(timeout);
 }
 void projection_core::rebuild()
 {
@@ -820,6 +970,7 @@ bound_projection fold(const event_store& events, const projection_type& type, co
     } else {
         projection_options options;
         options.topics            = o.topics;
+        options.query             = o.query;
         options.commit_events_max = std::numeric_limits<std::size_t>::max();
         options.commit_bytes_max  = options.commit_events_max;
         options.commit_time_max   = std::chrono::hours{24 * 365};

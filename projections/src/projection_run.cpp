@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "projection_run.hpp"
 
+#include "stored_tables.hpp"
+
 #include <algorithm>
 #include <limits>
 #include <queue>
+#include <utility>
 
 namespace cairn::detail {
 
@@ -33,13 +36,26 @@ std::string what_of(const std::exception_ptr& e)
 
 }  // namespace
 
-/// A partition, read in its order.
+/// A partition, read in its order; or what matches a query, of all of them.
 struct projection_run::source
 {
-    topic_partition    at;
+    topic_partition    at;  ///< where `next` is
     record_range       records;
     const record_view* next;
     offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
+
+    /// Of a query: the same of the other partitions, and what is to be left out.
+    std::map<topic_partition, offset>       passed{};
+    std::function<bool(const record_view&)> leave_out{};
+
+    void move()
+    {
+        do next = records.next();
+        while (next != nullptr && leave_out && leave_out(*next));
+        if (!leave_out || next == nullptr || *next->from == at) return;
+        if (done.value >= 0) passed[at] = std::exchange(done, offset{-1});
+        at = *next->from;
+    }
 };
 
 projection_run::projection_run(event_store events, std::string name, int number,
@@ -59,6 +75,11 @@ projection_run::projection_run(event_store events, std::string name, int number,
       dispatch_{events_, type.handlers},
       at_{tables_->read()->checkpoint()}
 {
+    if (at_.epoch > 0 && at_.subscription != subscription())
+        throw error{errc::shape_differs,
+                    "projection " + name_ + " version " + std::to_string(number_) +
+                        " has counted the events of other topics or of another query: give the "
+                        "code the next version number, and it is rebuilt"};
     if (at_.partitions.empty()) return;
     upto_ = no_position;
     for (const auto& [at, p] : at_.partitions) upto_ = std::min(upto_, p.upto);
@@ -82,6 +103,7 @@ void projection_run::claim()
     auto writer = tables_->write();
     auto now    = writer->checkpoint();
     ++now.epoch;
+    now.subscription = subscription();
     writer->commit({}, now);
     const std::lock_guard lock{mutex_};
     at_      = now;
@@ -116,29 +138,90 @@ std::vector<projection_run::source> projection_run::open_sources()
                                                   ", and retention has removed all before " +
                                                   std::to_string(start.value) +
                                                   ": rebuild the projection from what is left"};
-        if (next >= end) continue;
+        if (next >= end || options_.query) continue;
         auto   records = p.read(std::max(next, start));
         source s{std::move(at), std::move(records), nullptr, offset{-1}};
         all.push_back(std::move(s));
     }
-    for (auto& s : all) s.next = s.records.next();
-    std::erase_if(all, [](const source& s) { return s.next == nullptr; });
+    if (options_.query) all.push_back(open_query());
+    for (auto& s : all) s.move();
     return all;
+}
+
+std::uint64_t projection_run::subscription() const
+{
+    auto topics = options_.topics;
+    std::sort(topics.begin(), topics.end());
+    std::string text;
+    const auto  add = [&](char what, const std::vector<std::string>& names) {
+        for (const auto& n : names) text += what + std::to_string(n.size()) + ':' + n;
+    };
+    add('t', topics);
+    if (options_.query) {
+        text += 'q';
+        for (const auto& item : options_.query->items) {
+            text += 'i';
+            add('e', item.types);
+            add('g', item.tags);
+        }
+    }
+    return hash_of(text);
+}
+
+projection_run::source projection_run::open_query() const
+{
+    auto q = *options_.query;
+    for (auto& item : q.items)
+        if (item.types.empty()) item.types = dispatch_.query_types();
+    std::map<topic_partition, offset> counted;
+    for (auto& at : partitions()) counted.emplace(std::move(at), offset{0});
+    {
+        const std::lock_guard lock{mutex_};
+        for (const auto& [at, p] : at_.partitions) counted[at] = p.next;
+    }
+    source s{{}, events_.log().read_query(q, upto()), nullptr};
+    s.leave_out = [counted = std::move(counted)](const record_view& r) {
+        const auto known = counted.find(*r.from);
+        return known == counted.end() || r.offset < known->second;
+    };
+    return s;
+}
+
+void projection_run::pass_all(source& of_query, position end) const
+{
+    for (auto& at : partitions()) {
+        const auto p    = events_.log().partition(at.topic, at.partition);
+        auto       next = p.end_offset();
+        for (const auto& r : p.read_backwards(next)) {
+            if (r.position < end) break;
+            next = r.offset;
+        }
+        auto& passed = of_query.passed[std::move(at)];
+        passed       = std::max(passed, next);
+    }
 }
 
 projection_checkpoint projection_run::after(std::span<const source> sources, position upto) const
 {
     const std::lock_guard lock{mutex_};
     auto                  now = at_;
-    for (const auto& s : sources)
+    for (const auto& s : sources) {
+        for (const auto& [at, next] : s.passed) {
+            auto& known = now.partitions[at].next;
+            known       = std::max(known, next);
+        }
         if (s.done.value >= 0) now.partitions[s.at].next = s.done;
+    }
     for (auto& [at, p] : now.partitions) p.upto = std::max(p.upto, upto);
     return now;
 }
 
 void projection_run::advance(std::span<source> sources, projection_checkpoint to, position upto)
 {
-    for (auto& s : sources) s.done = offset{-1};
+    for (auto& s : sources) {
+        s.done = offset{-1};
+        s.passed.clear();
+    }
     {
         const std::lock_guard lock{mutex_};
         at_   = std::move(to);
@@ -158,7 +241,8 @@ void projection_run::handle(position end, position not_beyond,
         return sources[a].next->position > sources[b].next->position;
     };
     std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(later)> by_position{later};
-    for (std::size_t i = 0; i < sources.size(); ++i) by_position.push(i);
+    for (std::size_t i = 0; i < sources.size(); ++i)
+        if (sources[i].next != nullptr) by_position.push(i);
 
     void* const                           to    = type_.as_itself(itself_.get());
     const bool                            parks = options_.on_failure == on_failure::park;
@@ -200,9 +284,12 @@ void projection_run::handle(position end, position not_beyond,
     };
     const auto guarded = [&](const topic_partition& in, const record_view& r, auto&& handler) {
         step(projection_step::handling);
+        handling_.store(r.position.value, std::memory_order_relaxed);
         try {
             handled_.fetch_add(handler(), std::memory_order_relaxed);
+            handling_.store(-1, std::memory_order_relaxed);
         } catch (...) {
+            handling_.store(-1, std::memory_order_relaxed);
             throw handler_threw{in, r.offset, r.position,
                                 std::string{r.headers.find(header_names::type).value_or("")},
                                 std::current_exception()};
@@ -237,13 +324,25 @@ void projection_run::handle(position end, position not_beyond,
             ++in_batch;
             ++read_since_commit_;
             read_.fetch_add(1, std::memory_order_relaxed);
-            s.next = s.records.next();
+            s.move();
             if (s.next != nullptr) by_position.push(i);
             // Not between two that an upcaster may make one of.
             if (!dispatch_.waits() && full()) commit(upto);
         }
         if (dispatch_.waits()) handled_ += dispatch_.finish(to);
         const bool all = by_position.empty() || sources[by_position.top()].next->position >= end;
+        if (all && options_.query) {
+            auto& of_query = sources.front();
+            if (of_query.done.value >= 0)
+                of_query.passed[of_query.at] = std::exchange(of_query.done, offset{-1});
+            pass_all(of_query, end);
+            read_since_commit_ +=
+                static_cast<std::uint64_t>(std::max(end, this->upto()) - this->upto());
+            if (!writer && read_since_commit_ >= uncommitted_max) {
+                writer = tables_->write();
+                access_.write(writer.get());
+            }
+        }
         if (writer && access_.change_bytes() == 0 && read_since_commit_ < uncommitted_max) {
             access_.read(nullptr);
             writer.reset();  // nothing of interest
@@ -475,6 +574,17 @@ void projection_run::interrupt(bool ended)
 projection_run::counts projection_run::counted() const noexcept
 {
     return {read_.load(), handled_.load(), commits_.load()};
+}
+
+std::string projection_run::event_at(position p) const
+{
+    const auto  where   = "position " + std::to_string(p.value);
+    auto        records = events_.log().read_all(p);
+    const auto* r       = records.next();
+    if (r == nullptr || r->position != p || r->from == nullptr) return where;
+    return r->from->topic + "-" + std::to_string(r->from->partition) + " offset " +
+           std::to_string(r->offset.value) + " (" + where + ", " +
+           std::string{r->headers.find(header_names::type).value_or("no type")} + ")";
 }
 
 projection_run::lag projection_run::lag_now() const

@@ -67,6 +67,15 @@ public:
     };
     counts counted() const noexcept;
 
+    /// The event that is in its handler now.
+    std::optional<position> handling() const noexcept
+    {
+        const auto p = handling_.load(std::memory_order_relaxed);
+        return p < 0 ? std::nullopt : std::optional{position{p}};
+    }
+    /// "sales-0 offset 17 (position 40, Sold)"
+    std::string event_at(position p) const;
+
     /// Records before and behind the checkpoints, and how old the oldest behind them is.
     struct lag
     {
@@ -97,8 +106,13 @@ private:
 
     std::vector<topic_partition> partitions() const;
     std::vector<source>          open_sources();
-    void                         claim();
-    void                         step(projection_step s) const
+    source                       open_query() const;
+    /// Which events are counted, as a number.
+    std::uint64_t subscription() const;
+    /// Says of all partitions that what is before `end` is done.
+    void pass_all(source& of_query, position end) const;
+    void claim();
+    void step(projection_step s) const
     {
         if (options_.on_step) options_.on_step(s);
     }
@@ -143,6 +157,7 @@ private:
     bool                            ended_ = false;
 
     std::atomic<std::uint64_t> read_{0}, handled_{0}, commits_{0};
+    std::atomic<std::int64_t>  handling_{-1};  // a position; -1: no event is in its handler
 };
 
 }  // namespace cairn::detail

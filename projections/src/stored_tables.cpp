@@ -21,6 +21,7 @@ struct checkpoint_row
     std::int64_t              epoch        = 0;
     std::int32_t              code_version = 0;
     bool                      complete     = false;
+    std::uint64_t             subscription = 0;
     std::vector<progress_row> partitions;
 };
 
@@ -260,7 +261,7 @@ std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const
 
 std::string encode(const projection_checkpoint& c)
 {
-    checkpoint_row row{c.epoch, c.code_version, c.complete, {}};
+    checkpoint_row row{c.epoch, c.code_version, c.complete, c.subscription, {}};
     for (const auto& [at, p] : c.partitions)
         row.partitions.push_back({at.topic, at.partition, p.next, p.upto});
     std::string bytes;
@@ -271,7 +272,7 @@ std::string encode(const projection_checkpoint& c)
 projection_checkpoint decode_checkpoint(bytes_view bytes)
 {
     const auto            row = value_from<checkpoint_row>(bytes);
-    projection_checkpoint c{{}, row.epoch, row.code_version, row.complete};
+    projection_checkpoint c{{}, row.epoch, row.code_version, row.complete, row.subscription};
     for (const auto& p : row.partitions) c.partitions[{p.topic, p.partition}] = {p.next, p.upto};
     return c;
 }

@@ -51,6 +51,9 @@ struct projection_checkpoint
 
     /// It has once caught up with the log, and so can answer.
     bool complete = false;
+
+    /// A digest of which events it counts.
+    std::uint64_t subscription = 0;
 };
 
 /// One row that changes, or goes.
