@@ -110,9 +110,8 @@ public:
         const auto             name = statement(sql);
         const bound_parameters p{parameters};
         const auto             count = static_cast<int>(p.values_.size());
-        const result_ptr       r{PQexecPrepared(connection_.get(), name.c_str(), count,
-                                                p.values_.data(),
-                                                p.lengths.data(), p.formats.data(), 1)};
+        const result_ptr r{PQexecPrepared(connection_.get(), name.c_str(), count, p.values_.data(),
+                                          p.lengths.data(), p.formats.data(), 1)};
         check(r.get());
         const int rows = PQntuples(r.get());
         for (int n = 0; each && n < rows; ++n) each(postgres_row{r.get(), n});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control_link.hpp"
 #include "projection_run.hpp"
+#include "stall_watch.hpp"
 #include "stored_tables.hpp"
 
 #include <cairn/projections/live.hpp>
@@ -28,6 +29,8 @@ std::string_view name(projection_state s) noexcept
         return "failed";
     case projection_state::paused:
         return "paused";
+    case projection_state::stalled:
+        return "stalled";
     }
     return "?";
 }
@@ -90,17 +93,22 @@ std::vector<table_shape> shapes_of(const projection_type& type)
 /// A version and the thread that feeds it.
 struct fed_version
 {
-    explicit fed_version(std::shared_ptr<projection_run> r) : run{std::move(r)} {}
+    fed_version(std::shared_ptr<projection_run> r, std::chrono::milliseconds stall_after)
+        : run{std::move(r)}, watch{stall_after}
+    {
+    }
 
     std::shared_ptr<projection_run> run;
     std::atomic<bool>               stopping{false};
     std::thread                     thread;
     std::atomic<bool>               has_thread{false};             // for who may not touch it
     std::shared_ptr<record_range>   asleep;                        // protected by the core's mutex
-    bool                            woken = false;                 // likewise; while not asleep
+    bool                            woken         = false;         // likewise; while not asleep
     clock::time_point               begun         = clock::now();  // likewise
     std::uint64_t                   done_at_begin = 0;             // likewise
     clock::time_point               told{};
+    stall_watch                     watch;                 // likewise
+    bool                            told_stalled = false;  // the watchdog's own
 };
 
 }  // namespace
@@ -192,7 +200,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             events, name, number, store->open(name, number, type.code_version, shapes), type,
             options, &feed_of_tables);
         if (answers) run->open_feeds();
-        return std::make_shared<fed_version>(std::move(run));
+        return std::make_shared<fed_version>(std::move(run), options.stall_after);
     }
 
     /// What is being built goes so far and no further, where there are feeds: all before it was
@@ -433,8 +441,31 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         if (!v || v->thread.joinable() || paused) return;
         v->stopping = false;
         v->run->interrupt(false);
-        v->thread     = std::thread{[self = this, v] { self->feed(*v); }};
-        v->has_thread = true;
+        busy_with(v);
+        try {
+            v->thread     = std::thread{[self = this, v] {
+                self->feed(*v);
+                self->done_with(v);
+            }};
+            v->has_thread = true;
+        } catch (...) {
+            done_with(v);
+            throw;
+        }
+    }
+
+    void busy_with(const std::shared_ptr<fed_version>& v)
+    {
+        const std::lock_guard lock{mutex};
+        busy.push_back(v);
+    }
+    void done_with(const std::shared_ptr<fed_version>& v) noexcept
+    {
+        {
+            const std::lock_guard lock{mutex};
+            busy.erase(std::find(busy.begin(), busy.end(), v));
+        }
+        changed.notify_all();
     }
 
     void feed(fed_version& v)
@@ -577,9 +608,10 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
                 catch_up(*v, is_over);
                 continue;
             }
-            if (v->run->failure()) end_thread(v);
+            if (v->run->failure() || v->stopping) end_thread(v);
             begin_thread(v);
         }
+        begin_watch();
     }
 
     /// Whoever records something counts it, and what others have recorded meanwhile, before the
@@ -595,9 +627,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             {
                 const std::lock_guard lock{mutex};
                 v = answering;
+                if (!v || v->stopping || paused || v->run->upto() > last) return;
+                if (const auto failure = v->run->failure(); failure && !passes(failure)) return;
+                busy.push_back(v);
             }
-            if (!v || paused || v->run->upto() > last) return;
-            if (const auto failure = v->run->failure(); failure && !passes(failure)) return;
+            const std::shared_ptr<void> done{nullptr, [&](void*) { done_with(v); }};
             try {
                 const auto held = v->run->hold();
                 if (v->run->upto() > last) return;
@@ -630,6 +664,106 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         join_retired();
         const std::lock_guard of_member{member_mutex};
         me.reset();
+        end_watch();
+    }
+
+    stop_result stop(clock::duration timeout)
+    {
+        {
+            const std::lock_guard one{life};
+            running = false;
+            std::unique_lock lock{mutex};
+            for (const auto& v : {answering, building}) {
+                if (!v) continue;
+                v->stopping = true;
+                if (v->asleep) v->asleep->stop();
+            }
+            changed.notify_all();
+            if (!changed.wait_until(lock, deadline_of(timeout), [&] { return busy.empty(); })) {
+                const auto v = busy.front();
+                lock.unlock();
+                return {false, busy_words(*v)};
+            }
+        }
+        stop();
+        return {true, {}};
+    }
+
+    std::string busy_words(const fed_version& v) const
+    {
+        const auto which =
+            "projection " + name + " version " + std::to_string(v.run->number()) + " ";
+        if (const auto event = v.run->handling())
+            return which + "handles " + v.run->event_at(*event);
+        return which + "waits for its store, or for the log";
+    }
+
+    // ---- Watching. ---------------------------------------------------------------------------
+
+    /// Where it stands still, and since when; else nothing.
+    std::string stalled(fed_version& v) const
+    {
+        using namespace std::chrono;
+        if (options.stall_after <= milliseconds{0}) return {};
+        const auto         left = v.run->lag_now(true).left;
+        stall_watch::sight now;
+        now.read                            = v.run->counted().read;
+        now.upto                            = v.run->upto();
+        now.handling                        = v.run->handling();
+        const auto                       at = options.clock ? options.clock() : clock::now();
+        std::optional<clock::time_point> since;
+        std::string                      why;
+        const auto                       failure = v.run->failure();
+        {
+            const std::lock_guard lock{mutex};
+            why = words_of(failure);
+            // What is counted inline goes on when something is recorded, and need not before.
+            const bool goes_on =
+                failure ||
+                std::any_of(busy.begin(), busy.end(), [&](const auto& b) { return b.get() == &v; });
+            now.behind = goes_on ? left : 0;
+            since      = v.watch.look(now, at);
+        }
+        if (!since) return {};
+        const auto length = std::to_string(duration_cast<seconds>(at - *since).count()) + " s";
+        if (now.handling) return busy_words(v) + " for " + length;
+        return "projection " + name + " version " + std::to_string(v.run->number()) + " is " +
+               std::to_string(left) + " events behind, and has not moved for " + length +
+               (why.empty() ? "" : ": " + why);
+    }
+
+    void begin_watch()
+    {
+        if (options.stall_after <= std::chrono::milliseconds{0} || watchdog.joinable()) return;
+        watching = true;
+        watchdog = std::thread{[this] {
+            const auto pause = std::max(options.stall_after / 4, std::chrono::milliseconds{1});
+            std::unique_lock lock{watch_mutex};
+            while (!watch_over.wait_for(lock, pause, [&] { return !watching; })) {
+                lock.unlock();
+                for (const auto& v : fed()) look_at(*v);
+                lock.lock();
+            }
+        }};
+    }
+    void look_at(fed_version& v) noexcept
+    {
+        try {
+            const auto words = stalled(v);
+            if (!words.empty() && !v.told_stalled && options.on_stalled) options.on_stalled(words);
+            v.told_stalled = !words.empty();
+        } catch (const std::exception&) {
+            // The log is closed, or memory is short: it looks again.
+        }
+    }
+    void end_watch() noexcept
+    {
+        {
+            const std::lock_guard lock{watch_mutex};
+            watching = false;
+        }
+        watch_over.notify_all();
+        if (watchdog.joinable()) watchdog.join();
     }
 
     void rebuild()
@@ -942,6 +1076,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             s.events         = count.handled;
             s.commits        = count.commits;
             s.events_per_s   = rate_of(count.read);
+            s.stalled        = stalled(*on);
+            if (!s.stalled.empty() && s.error.empty()) s.state = projection_state::stalled;
         }
         try {
             s.versions = store->versions(name);
@@ -952,8 +1088,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
         }
         if (paused || (on && on->run->paused())) s.state = projection_state::paused;
         if (next) {
-            s.rebuild        = progress_of(*next);
-            s.rebuild->error = words_of(next->run->failure());
+            s.rebuild          = progress_of(*next);
+            s.rebuild->stalled = stalled(*next);
+            s.rebuild->error   = words_of(next->run->failure());
         }
         return s;
     }
@@ -998,6 +1135,11 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::mutex                               member_mutex;
     std::unique_ptr<group_member>            me;  // protected by it
 
+    std::thread             watchdog;     // likewise
+    std::mutex              watch_mutex;  // of what follows
+    std::condition_variable watch_over;
+    bool                    watching = false;
+
     table_feed feed_of_tables{[this] { return open_for_followers(); }};
 
     mutable std::mutex                        mutex;  // what follows
@@ -1007,6 +1149,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     std::shared_ptr<projection_tables>        others;  // that answer, and other code made
     int                                       active_number = 0;
     std::vector<std::shared_ptr<fed_version>> retired;
+    std::vector<std::shared_ptr<fed_version>> busy;  // those that a thread feeds now
     mutable std::vector<std::pair<clock::time_point, std::uint64_t>> rates;
 };
 
@@ -1042,6 +1185,10 @@ void projection_core::start_inline()
 void projection_core::stop() noexcept
 {
     impl_->stop();
+}
+stop_result projection_core::stop(std::chrono::steady_clock::duration timeout)
+{
+    return impl_->stop(timeout);
 }
 void projection_core::rebuild()
 {
@@ -1095,6 +1242,7 @@ bound_projection fold(const event_store& events, const projection_type& type, co
     } else {
         projection_options options;
         options.topics            = o.topics;
+        options.query             = o.query;
         options.commit_events_max = std::numeric_limits<std::size_t>::max();
         options.commit_bytes_max  = options.commit_events_max;
         options.commit_time_max   = std::chrono::hours{24 * 365};

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "projection_run.hpp"
 
+#include "stored_tables.hpp"
+
 #include <algorithm>
 #include <queue>
+#include <utility>
 
 namespace cairn::detail {
 
@@ -49,6 +52,11 @@ projection_run::projection_run(event_store events, std::string name, int number,
       at_{tables_->read()->checkpoint()},
       upto_{at_.upto()}
 {
+    if (at_.epoch > 0 && at_.subscription != subscription())
+        throw error{errc::shape_differs,
+                    "projection " + name_ + " version " + std::to_string(number_) +
+                        " has counted the events of other topics or of another query: give the "
+                        "code the next version number, and it is rebuilt"};
 }
 
 std::vector<topic_partition> projection_run::partitions() const
@@ -74,6 +82,7 @@ void projection_run::claim()
     auto writer = tables_->write();
     auto now    = writer->checkpoint();
     ++now.epoch;
+    now.subscription = subscription();
     writer->commit({}, now);
     const std::lock_guard lock{mutex_};
     at_      = now;
@@ -108,33 +117,99 @@ std::vector<projection_run::source> projection_run::open_sources()
                                                   ", and retention has removed all before " +
                                                   std::to_string(start.value) +
                                                   ": rebuild the projection from what is left"};
-        if (next >= end) continue;
+        if (next >= end || options_.query) continue;
         const auto from    = std::max(next, start);
         auto       records = p.read(from);
         source     s{std::move(at), std::move(records), static_cast<std::uint64_t>(end - from)};
         all.push_back(std::move(s));
     }
-    for (auto& s : all) s.next = s.records.next();
-    std::erase_if(all, [](const source& s) { return s.next == nullptr; });
+    if (options_.query) all.push_back(open_query());
+    for (auto& s : all) s.move();
     return all;
+}
+
+std::uint64_t projection_run::subscription() const
+{
+    auto topics = options_.topics;
+    std::sort(topics.begin(), topics.end());
+    std::string text;
+    const auto  add = [&](char what, const std::vector<std::string>& names) {
+        for (const auto& n : names) text += what + std::to_string(n.size()) + ':' + n;
+    };
+    add('t', topics);
+    if (options_.query) {
+        text += 'q';
+        for (const auto& item : options_.query->items) {
+            text += 'i';
+            add('e', item.types);
+            add('g', item.tags);
+        }
+    }
+    return hash_of(text);
+}
+
+projection_run::source projection_run::open_query() const
+{
+    auto q = *options_.query;
+    for (auto& item : q.items)
+        if (item.types.empty()) item.types = dispatch_.query_types();
+    std::map<topic_partition, offset> counted;
+    for (auto& at : handled_partitions()) counted.emplace(std::move(at), offset{0});
+    {
+        const std::lock_guard lock{mutex_};
+        for (auto& [at, next] : counted)
+            if (const auto known = at_.partitions.find(at); known != at_.partitions.end())
+                next = known->second.next;
+    }
+    source s{{}, events_.log().read_query(q, upto()), 0};
+    s.leave_out = [counted = std::move(counted)](const record_view& r) {
+        const auto known = counted.find(*r.from);
+        return known == counted.end() || r.offset < known->second;
+    };
+    return s;
+}
+
+void projection_run::pass_all(source& of_query, position end) const
+{
+    for (auto& at : handled_partitions()) {
+        const auto p    = events_.log().partition(at.topic, at.partition);
+        auto       next = p.end_offset();
+        for (const auto& r : p.read_backwards(next)) {
+            if (r.position < end) break;
+            next = r.offset;
+        }
+        auto& passed = of_query.passed[std::move(at)];
+        passed       = std::max(passed, next);
+    }
 }
 
 projection_checkpoint projection_run::after(std::span<const source> sources, position upto) const
 {
     const std::lock_guard lock{mutex_};
     auto                  now = at_;
-    for (const auto& s : sources)
+    for (const auto& s : sources) {
+        for (const auto& [at, next] : s.passed) {
+            auto& known = now.partitions[at].next;
+            known       = std::max(known, next);
+        }
         if (s.done.value >= 0) now.partitions[s.at].next = s.done;
+    }
     for (auto& [at, p] : now.partitions)
         if (!with_ || owns(at)) p.upto = std::max(p.upto, upto);
-    if (with_) ++now.epoch;  // a runner that takes the tables for its own alone is fenced
+    if (with_) {
+        ++now.epoch;  // a runner that takes the tables for its own alone is fenced
+        now.subscription = subscription();
+    }
     return now;
 }
 
 void projection_run::advance(std::span<source> sources, projection_checkpoint to, position upto,
                              bool all)
 {
-    for (auto& s : sources) s.done = offset{-1};
+    for (auto& s : sources) {
+        s.done = offset{-1};
+        s.passed.clear();
+    }
     shared_projection::progress done;
     {
         const std::lock_guard lock{mutex_};
@@ -177,7 +252,8 @@ void projection_run::handle(position end, position not_beyond,
         return sources[a].next->position > sources[b].next->position;
     };
     std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(later)> by_position{later};
-    for (std::size_t i = 0; i < sources.size(); ++i) by_position.push(i);
+    for (std::size_t i = 0; i < sources.size(); ++i)
+        if (sources[i].next != nullptr) by_position.push(i);
 
     void* const    to       = type_.as_itself(itself_.get());
     const bool     parks    = options_.on_failure == on_failure::park;
@@ -218,9 +294,12 @@ void projection_run::handle(position end, position not_beyond,
     };
     const auto guarded = [&](const topic_partition& in, const record_view& r, auto&& handler) {
         step(projection_step::handling);
+        handling_.store(r.position.value, std::memory_order_relaxed);
         try {
             handled_.fetch_add(handler(), std::memory_order_relaxed);
+            handling_.store(-1, std::memory_order_relaxed);
         } catch (...) {
+            handling_.store(-1, std::memory_order_relaxed);
             throw handler_threw{in, r.offset, r.position,
                                 std::string{r.headers.find(header_names::type).value_or("")},
                                 std::current_exception()};
@@ -255,7 +334,7 @@ void projection_run::handle(position end, position not_beyond,
             ++in_batch;
             ++read_since_commit_;
             read_.fetch_add(1, std::memory_order_relaxed);
-            s.next = s.records.next();
+            s.move();
             if (s.next != nullptr) by_position.push(i);
             // Not between two that an upcaster may make one of.
             if (!dispatch_.waits() && full()) {
@@ -265,6 +344,18 @@ void projection_run::handle(position end, position not_beyond,
         }
         if (dispatch_.waits()) handled_ += dispatch_.finish(to);
         const bool all = by_position.empty() || sources[by_position.top()].next->position >= end;
+        if (all && options_.query) {
+            auto& of_query = sources.front();
+            if (of_query.done.value >= 0)
+                of_query.passed[of_query.at] = std::exchange(of_query.done, offset{-1});
+            pass_all(of_query, end);
+            read_since_commit_ +=
+                static_cast<std::uint64_t>(std::max(end, this->upto()) - this->upto());
+            if (!writer && read_since_commit_ >= uncommitted_max) {
+                writer = tables_->write();
+                access_.write(writer.get());
+            }
+        }
         if (writer && access_.change_bytes() == 0 && read_since_commit_ < uncommitted_max) {
             access_.read(nullptr);
             writer.reset();  // nothing of interest
@@ -650,7 +741,18 @@ projection_run::counts projection_run::counted() const noexcept
     return {read_.load(), handled_.load(), commits_.load()};
 }
 
-projection_run::lag projection_run::lag_now() const
+std::string projection_run::event_at(position p) const
+{
+    const auto  where   = "position " + std::to_string(p.value);
+    auto        records = events_.log().read_all(p);
+    const auto* r       = records.next();
+    if (r == nullptr || r->position != p || r->from == nullptr) return where;
+    return r->from->topic + "-" + std::to_string(r->from->partition) + " offset " +
+           std::to_string(r->offset.value) + " (" + where + ", " +
+           std::string{r->headers.find(header_names::type).value_or("no type")} + ")";
+}
+
+projection_run::lag projection_run::lag_now(bool own) const
 {
     projection_checkpoint       at;
     shared_projection::progress heard;
@@ -661,7 +763,7 @@ projection_run::lag projection_run::lag_now() const
     }
     lag                      l;
     std::optional<timestamp> oldest;
-    for (const auto& in : partitions()) {
+    for (const auto& in : own ? handled_partitions() : partitions()) {
         const auto p     = events_.log().partition(in.topic, in.partition);
         const auto start = p.start_offset();
         const auto end   = p.end_offset();

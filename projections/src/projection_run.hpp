@@ -113,23 +113,46 @@ public:
     };
     counts counted() const noexcept;
 
+    /// The event that is in its handler now.
+    std::optional<position> handling() const noexcept
+    {
+        const auto p = handling_.load(std::memory_order_relaxed);
+        return p < 0 ? std::nullopt : std::optional{position{p}};
+    }
+    /// "sales-0 offset 17 (position 40, Sold)"
+    std::string event_at(position p) const;
+
     /// Records before and behind the checkpoints, and how old the oldest behind them is.
     struct lag
     {
         std::uint64_t             done = 0, left = 0;
         std::chrono::milliseconds time{0};
     };
-    lag lag_now() const;
+    /// own: of the partitions that it handles.
+    lag lag_now(bool own = false) const;
 
 private:
-    /// A partition, read in its order.
+    /// A partition, read in its order; or what matches a query, of all of them.
     struct source
     {
-        topic_partition    at;
+        topic_partition    at;  ///< where `next` is
         record_range       records;
-        std::uint64_t      left;  ///< records that there were when it was opened
+        std::uint64_t      left;  ///< records that there were when it was opened; 0: of a query
         const record_view* next = nullptr;
         offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
+
+        /// Of a query: the same of the other partitions, and what is to be left out.
+        std::map<topic_partition, offset>       passed{};
+        std::function<bool(const record_view&)> leave_out{};
+
+        void move()
+        {
+            do next = records.next();
+            while (next != nullptr && leave_out && leave_out(*next));
+            if (!leave_out || next == nullptr || *next->from == at) return;
+            if (done.value >= 0) passed[at] = std::exchange(done, offset{-1});
+            at = *next->from;
+        }
     };
     struct part;
 
@@ -158,8 +181,13 @@ private:
     /// What the store has, and what was of no interest beyond.
     void                refresh(table_writer& from);
     std::vector<source> open_sources();
-    void                claim();
-    void                step(projection_step s) const
+    source              open_query() const;
+    /// Which events are counted, as a number.
+    std::uint64_t subscription() const;
+    /// Says of the partitions that what is before `end` is done.
+    void pass_all(source& of_query, position end) const;
+    void claim();
+    void step(projection_step s) const
     {
         if (options_.on_step) options_.on_step(s);
     }
@@ -218,6 +246,7 @@ private:
     std::exception_ptr              failure_;
 
     std::atomic<std::uint64_t> read_{0}, handled_{0}, commits_{0};
+    std::atomic<std::int64_t>  handling_{-1};  // a position; -1: no event is in its handler
 };
 
 }  // namespace cairn::detail

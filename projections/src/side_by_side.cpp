@@ -81,7 +81,7 @@ struct projection_run::part
             handled += dispatch.dispatch(r, to);
             s.done = r.offset.next();
             ++read;
-            s.next = s.records.next();
+            s.move();
             if (s.next != nullptr) queue.push(&s);
         }
         if (dispatch.waits()) handled += dispatch.finish(to);
@@ -99,7 +99,8 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
 {
     auto threads = options_.threads;
     if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
-    if (threads < 2 || alone_ || with_ || !options_.feeds.empty() || !allows_it(access_))
+    if (threads < 2 || alone_ || with_ || options_.query || !options_.feeds.empty() ||
+        !allows_it(access_))
         return false;
     step(projection_step::reading);
     auto          sources = open_sources();

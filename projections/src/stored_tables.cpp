@@ -33,6 +33,7 @@ struct checkpoint_row
     std::int32_t              code_version = 0;
     bool                      complete     = false;
     bool                      paused       = false;
+    std::uint64_t             subscription = 0;
     std::vector<progress_row> partitions;
 };
 
@@ -335,7 +336,7 @@ std::map<std::string, std::uint64_t> digests(table_reader& from, std::span<const
 
 std::string encode(const projection_checkpoint& c)
 {
-    checkpoint_row row{c.epoch, c.code_version, c.complete, c.paused, {}};
+    checkpoint_row row{c.epoch, c.code_version, c.complete, c.paused, c.subscription, {}};
     for (const auto& [at, p] : c.partitions)
         row.partitions.push_back({at.topic, at.partition, p.next, p.upto});
     std::string bytes;
@@ -346,7 +347,8 @@ std::string encode(const projection_checkpoint& c)
 projection_checkpoint decode_checkpoint(bytes_view bytes)
 {
     const auto            row = value_from<checkpoint_row>(bytes);
-    projection_checkpoint c{{}, row.epoch, row.code_version, row.complete, row.paused};
+    projection_checkpoint c{{},           row.epoch,  row.code_version,
+                            row.complete, row.paused, row.subscription};
     for (const auto& p : row.partitions) c.partitions[{p.topic, p.partition}] = {p.next, p.upto};
     return c;
 }

@@ -153,6 +153,39 @@ TEST_CASE("the page on read models: followed by a page")
     //]
 }
 
+TEST_CASE("the page on read models: watched, and stopped in time")
+{
+    auto log = cairn::commit_log::in_memory();
+    log.create_topic("tills", 2);
+    //[ read_model_watch
+    cairn::projection_options options;
+    options.stall_after = 30s;
+    options.on_stalled  = [](const std::string& where) { std::cerr << where << '\n'; };
+    cairn::projection_runner<BestSellers> runner{log, "best_sellers", cairn::memory_tables(),
+                                                 options};
+    //]
+    runner.start();
+    CHECK(runner.status().stalled.empty());
+    //[ read_model_stop
+    if (const auto stopped = runner.stop(10s); !stopped) std::cerr << stopped.busy << '\n';
+    //]
+    CHECK(runner.status().state == cairn::projection_state::idle);
+}
+
+TEST_CASE("the page on read models: only some of the events")
+{
+    auto log = cairn::commit_log::in_memory();
+    log.create_topic("tills", 2);
+    happen(log, {item_sold("lamp", 1, "harbour")});
+    //[ read_model_query
+    cairn::projection_options options;
+    options.query = cairn::query{{{.tags = {"shop:harbour"}}}};
+    //]
+    cairn::projection_runner<BestSellers> runner{log, "harbour", cairn::memory_tables(), options};
+    runner.run_until_idle();
+    CHECK(runner.view().read()->best() == "nothing");  // none is tagged
+}
+
 TEST_CASE("the page on read models: what cannot be handled")
 {
     auto log = cairn::commit_log::in_memory();

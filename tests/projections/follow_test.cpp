@@ -14,7 +14,6 @@
 #include <atomic>
 #include <future>
 #include <map>
-#include <numeric>
 #include <thread>
 
 using namespace cairn;
@@ -88,6 +87,12 @@ struct page
         for (const auto& key : news.erased) rows.erase(key);
         upto = news.upto;
     }
+    Value sum() const
+    {
+        Value total{};
+        for (const auto& [key, value] : rows) total += value;
+        return total;
+    }
 };
 
 }  // namespace
@@ -138,12 +143,7 @@ TEST_CASE("of what is committed while a follower begins nothing is lost and noth
             if (!runner.view().wait_for(begins, 1min)) return void(wrong[f] = "it stands");
             auto                            changes = runner.view().follow(&spent::by_customer);
             page<std::string, std::int64_t> seen;
-            const auto                      all = [&] {
-                return std::accumulate(
-                                         seen.rows.begin(), seen.rows.end(), std::int64_t{0},
-                                         [](std::int64_t sum, const auto& r) { return sum + r.second; });
-            };
-            while (all() < events) {
+            while (seen.sum() < events) {
                 const auto news = changes.next(1min);
                 if (!news) return void(wrong[f] = "nothing came");
                 for (const auto& [key, value] : news->rows)
@@ -151,7 +151,7 @@ TEST_CASE("of what is committed while a follower begins nothing is lost and noth
                         return void(wrong[f] = key + " went to " + std::to_string(value));
                 seen.show(*news);
             }
-            if (all() != events || changes.next(0ms)) wrong[f] = "it counted too many";
+            if (seen.sum() != events || changes.next(0ms)) wrong[f] = "it counted too many";
             if (seen.resets != 1) wrong[f] = "it began again";
         });
     for (int i = 0; i < events; ++i)

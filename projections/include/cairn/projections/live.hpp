@@ -23,6 +23,9 @@ struct fold_options
 
     /// Else of these topics; none: all that are not internal.
     std::vector<std::string> topics{};
+
+    /// Of these only the events that match; an item without types means all that are listed.
+    std::optional<cairn::query> query{};
 };
 
 namespace detail {

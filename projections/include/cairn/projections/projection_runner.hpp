@@ -42,6 +42,11 @@ struct projection_options
     /// Whose events: these topics; none: all that are not internal.
     std::vector<std::string> topics{};
 
+    /// Of these only the events that match, found by the log's index: those that have certain tags.
+    /// An item without types means all that the projection lists. None: all events. Where topics or
+    /// query change, the struct's `version` does too; else shape_differs.
+    std::optional<cairn::query> query{};
+
     /// A commit has at most so many events, bytes of changes, or time. It has fewer where there
     /// are no more: nothing waits for a batch to fill.
     std::size_t               commit_events_max = 10'000;
@@ -69,12 +74,31 @@ struct projection_options
     /// Where its feeds go, each by its name: json_lines_file(), webhook(). A sink that is away, or
     /// full, holds the projection up; it goes on by itself.
     std::map<std::string, std::shared_ptr<feed_sink>> feeds{};
+    /// What should go on and has not moved for so long stands still: one event has been in its
+    /// handler all the time, or there are events and none was read. status() says so, and
+    /// on_stalled is told, once each time, where and since when. It is called on a thread of its
+    /// own that looks four times in that time while the runner runs; it does not throw, and does
+    /// not stop the runner. Zero: nobody looks.
+    std::chrono::milliseconds               stall_after{0};
+    std::function<void(const std::string&)> on_stalled{};
+
+    /// What time it is for that. For tests.
+    std::function<std::chrono::steady_clock::time_point()> clock{};
 
     /// Called now and then while a version is rebuilt.
     std::function<void(const rebuild_progress&)> on_progress{};
 
     /// For tests: what it throws is a crash there.
     std::function<void(projection_step)> on_step{};
+};
+
+/// What stop() came to.
+struct stop_result
+{
+    bool        ended = false;
+    std::string busy{};  ///< where it has not: what it is busy with
+
+    explicit operator bool() const noexcept { return ended; }
 };
 
 /// Whether tables are what the log says.
@@ -107,6 +131,7 @@ public:
     void                      start();
     void                      start_inline();
     void                      stop() noexcept;
+    stop_result               stop(std::chrono::steady_clock::duration timeout);
     void                      rebuild();
     void                      cancel_rebuild();
     void                      swap_to(int number);
@@ -184,6 +209,11 @@ public:
     void start_inline() { core_.start_inline(); }
     /// Ends either, after the event that is being handled; what was handled is committed.
     void stop() noexcept { core_.stop(); }
+
+    /// The same, within a time. Where an event takes longer to be handled, or a store to answer,
+    /// that is what it is busy with: then nothing more is handled after it. stop(), or the
+    /// destructor, waits for that.
+    stop_result stop(std::chrono::steady_clock::duration timeout) { return core_.stop(timeout); }
 
     /// Begins to build the next version; where one is being built, that goes on. It runs where
     /// this runs.

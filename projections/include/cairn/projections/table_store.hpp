@@ -54,6 +54,10 @@ struct projection_checkpoint
 
     /// It is not fed until it is resumed.
     bool paused = false;
+
+    /// A digest of which events it counts.
+    std::uint64_t subscription = 0;
+
     /// All before it is in the tables.
     position upto() const noexcept;
 };

@@ -24,6 +24,7 @@ enum class projection_state {
     retrying,     ///< its store is locked, full or away: error says which. It goes on by itself
     failed,       ///< it stands before an event that it cannot handle: error says which and why
     paused,       ///< until it is resumed, restarts included
+    stalled,      ///< it should go on and does not: stalled says where
 };
 std::string_view name(projection_state s) noexcept;
 
@@ -48,7 +49,8 @@ struct rebuild_progress
     double        events_per_s = 0;
     /// Until it is done, at that rate; nullopt while there is no telling.
     std::optional<std::chrono::milliseconds> remaining;
-    std::string                              error;  ///< why it stands; else empty
+    std::string                              error;    ///< why it stands; else empty
+    std::string                              stalled;  ///< where it stands still; else empty
 };
 
 struct projection_status
@@ -65,6 +67,7 @@ struct projection_status
     double                          events_per_s = 0;  ///< read, in the last seconds
     std::string                     error{};           ///< what failed, and where
     std::optional<position>         stands_before{};   ///< the event that it failed at, if one
+    std::string                     stalled{};         ///< where it stands still; else empty
     std::uint64_t                   parked = 0;        ///< events that were not handled, and wait
     std::optional<rebuild_progress> rebuild{};
     std::vector<topic_partition> partitions{};  ///< that are this runner's, where it is in a group
