@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored_tables.hpp"
 
+#include "utf8.hpp"
+
+#include <cairn/projections/detail/json_text.hpp>
+
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <cstdio>
 
 namespace cairn {
@@ -213,49 +216,15 @@ std::string row_text(const table_shape& shape, bytes_view key, bytes_view value)
 std::string as_utf8(std::string_view text)
 {
     std::string out;
-    for (std::size_t i = 0; i < text.size();) {
-        const auto  lead = static_cast<std::uint8_t>(text[i]);
-        std::size_t n    = lead < 0x80                   ? 1
-                           : lead >= 0xc2 && lead < 0xe0 ? 2
-                           : lead >= 0xe0 && lead < 0xf0 ? 3
-                           : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                         : 0;
-        bool        good = n > 0 && lead != 0 && i + n <= text.size();
-        for (std::size_t k = 1; good && k < n; ++k)
-            good = (static_cast<std::uint8_t>(text[i + k]) & 0xc0) == 0x80;
-        if (good && n >= 3) {  // no overlong forms, surrogates, or beyond U+10FFFF
-            const auto second = static_cast<std::uint8_t>(text[i + 1]);
-            good = !(lead == 0xe0 && second < 0xa0) && !(lead == 0xed && second > 0x9f) &&
-                   !(lead == 0xf0 && second < 0x90) && !(lead == 0xf4 && second > 0x8f);
-        }
-        if (good)
-            out.append(text.substr(i, n));
-        else {
-            out.append("\xef\xbf\xbd");
-            n = 1;
-        }
-        i += n;
+    while (!text.empty()) {
+        const auto n = text.front() == '\0' ? 0 : utf8_length(text);
+        out.append(n > 0 ? text.substr(0, n) : replacement_character);
+        text.remove_prefix(n > 0 ? n : 1);
     }
     return out;
 }
 
 namespace {
-
-std::string json_text(std::string_view text)
-{
-    std::string out{'"'};
-    for (const char c : as_utf8(text)) {
-        if (c == '"' || c == '\\') out += '\\';
-        if (static_cast<std::uint8_t>(c) >= 0x20) {
-            out += c;
-            continue;
-        }
-        char escaped[8];
-        std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
-        out += escaped;
-    }
-    return out + '"';
-}
 
 std::string json_bytes(std::string_view bytes)
 {
@@ -275,13 +244,6 @@ std::string json_integer(N n)
     return exact ? std::to_string(n) : '"' + std::to_string(n) + '"';
 }
 
-std::string json_real(double d)
-{
-    if (!std::isfinite(d)) return "null";
-    char digits[32];
-    return {digits, std::to_chars(digits, digits + sizeof digits, d).ptr};
-}
-
 std::string column_json(const column& c, const column_value& v)
 {
     if (const auto* i = std::get_if<std::int64_t>(&v.is)) {
@@ -289,10 +251,15 @@ std::string column_json(const column& c, const column_value& v)
         return json_integer(*i);
     }
     if (const auto* u = std::get_if<std::uint64_t>(&v.is)) return json_integer(*u);
-    if (const auto* d = std::get_if<double>(&v.is)) return json_real(*d);
-    if (const auto* s = std::get_if<std::string>(&v.is))
-        return v.as_bytes ? json_bytes(*s) : json_text(*s);
-    return "null";
+    std::string text;
+    if (const auto* d = std::get_if<double>(&v.is))
+        put_json_number(text, *d);
+    else if (const auto* s = std::get_if<std::string>(&v.is)) {
+        if (v.as_bytes) return json_bytes(*s);
+        put_json_text(text, *s);
+    } else
+        text = "null";
+    return text;
 }
 
 }  // namespace
@@ -304,7 +271,8 @@ std::string row_json(const table_shape& shape, bytes_view key, std::optional<byt
         row_bytes in{bytes};
         for (const auto& c : columns) {
             if (!text.empty()) text += ',';
-            text += json_text(c.name) + ':' + column_json(c, read_column(in, c, of_key));
+            put_json_text(text, c.name);
+            text += ':' + column_json(c, read_column(in, c, of_key));
         }
     };
     add(shape.key, key, true);
