@@ -332,7 +332,12 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
             wait_apart(v, std::chrono::seconds{1});
             if (v.stopping || with->is_frozen(v.run->number())) return;
             const std::lock_guard one{member_mutex};
-            poll();
+            try {
+                poll();
+            } catch (...) {
+                v.run->fail(std::current_exception());  // that is why it stands, from now on
+                continue;
+            }
             if (me->assignment() != had) return;
         }
     }

@@ -349,6 +349,8 @@ TEST_CASE("of two runners with one instance id the one that came last goes on, t
     s.settle(first);
     second->run_until_idle();
     s.now += group_coordinator::clock::duration{30s}.count();
+    first->run_until_idle();  // it hears that it has lost what it had
+    CHECK(first->status().partitions.empty());
     CHECK(code_of([&] { first->run_until_idle(); }) == errc::fenced_instance);
     CHECK(first->status().state == projection_state::failed);
     s.sell(1);
