@@ -20,8 +20,11 @@ timestamp time_now()
 /// So many records of no interest are read again at the most after a restart.
 constexpr std::uint64_t uncommitted_max = 100'000;
 
-std::string what_of(const std::exception_ptr& e)
+}  // namespace
+
+std::string words_of(const std::exception_ptr& e)
 {
+    if (!e) return {};
     try {
         std::rethrow_exception(e);
     } catch (const std::exception& known) {
@@ -30,8 +33,6 @@ std::string what_of(const std::exception_ptr& e)
         return "something that is no std::exception";
     }
 }
-
-}  // namespace
 
 projection_run::projection_run(event_store events, std::string name, int number,
                                std::shared_ptr<projection_tables> tables,
@@ -428,7 +429,7 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
         // earlier now.)
         while (auto earlier = run(threw->where)) threw = std::move(earlier);
         if (options_.on_failure == on_failure::stop) throw failed_at(*threw);
-        aside = put_aside{threw->where, true, what_of(threw->cause)};
+        aside = put_aside{threw->where, true, words_of(threw->cause)};
     }
 }
 
@@ -438,7 +439,7 @@ projection_failed projection_run::failed_at(const handler_threw& threw) const
                 threw.in.topic + "-" + std::to_string(threw.in.partition) + " offset " +
                 std::to_string(threw.at.value) + " (position " + std::to_string(threw.where.value) +
                 ", " + (threw.type.empty() ? "no type" : threw.type) +
-                "): " + what_of(threw.cause) + "; mend on() and start it again, or skip() it",
+                "): " + words_of(threw.cause) + "; mend on() and start it again, or skip() it",
             threw.in, threw.at, threw.where, threw.cause};
 }
 
@@ -511,7 +512,7 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
             throw;
         why = e.what();
     } catch (...) {
-        why = what_of(std::current_exception());
+        why = words_of(std::current_exception());
     }
     change([&] { parked_.failed_again(in, at, why); });
     return false;

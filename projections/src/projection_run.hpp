@@ -19,6 +19,9 @@
 
 namespace cairn::detail {
 
+/// What was thrown; "" of null.
+std::string words_of(const std::exception_ptr& e);
+
 /// Invariants
 ///   - upto() only grows, and what is before it is committed.
 ///   - Records of all partitions are handled in the order of their positions; where several
