@@ -64,10 +64,13 @@ std::vector<topic_partition> projection_run::partitions() const
 {
     const auto&                  log = events_.log();
     std::vector<topic_partition> all;
-    for (const auto& topic : options_.topics.empty() ? log.topics() : options_.topics)
+    for (const auto& topic : options_.topics.empty() ? log.topics() : options_.topics) {
+        // What it has parked itself is no event of it.
+        if (options_.topics.empty() && topic == name_ + ".parked") continue;
         if (const auto d = log.try_describe_topic(topic))
             for (std::int32_t p = 0; p < static_cast<std::int32_t>(d->partitions.size()); ++p)
                 all.push_back({topic, p});
+    }
     return all;
 }
 

@@ -11,6 +11,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -80,7 +81,8 @@ TEST_CASE("what is in memory does not grow with how many are parked")
         runner.run_until_idle();
         if (part == 0) half = resident_bytes();
     }
-    const auto grown = resident_bytes() - std::min(half, resident_bytes());
+    const auto whole = resident_bytes();
+    const auto grown = whole - std::min(half, whole);
     INFO("grown by " << grown / mib << " MiB");
     CHECK(grown < 200 * mib);
     REQUIRE(runner.status().parked == all);
