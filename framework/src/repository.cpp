@@ -123,12 +123,9 @@ struct repository_core::impl
                 of.forgotten = core.forgotten();
                 if (snaps) snaps->restore(of, stream);
             }
-            event_reader reader{core, type.schemas};
-            for (const auto& r : core.log.read_stream(stream, of.at())) {
-                of.apply(r, stream, reader, options.unknown);
-                ++counts.events_applied;
-            }
-            of.finish(stream, reader, options.unknown);
+            const auto from = of.at();
+            of.catch_up(core, stream, options.unknown);
+            counts.events_applied += static_cast<std::uint64_t>(of.at() - from);
         } catch (...) {
             of.forget();
             throw;
@@ -262,17 +259,11 @@ bool repository_core::load(const std::string& id, std::optional<version> at,
                            std::optional<timestamp>                                     until,
                            const std::function<void(void*, version, position)>& take) const
 {
-    const auto   stream = checked_stream(impl_->topic, id);
-    auto&        core   = impl_->core;
-    instance     found{impl_->type};
-    event_reader reader{core, impl_->type.schemas};
+    const auto stream = checked_stream(impl_->topic, id);
+    instance   found{impl_->type};
     // As it was: a snapshot may be of later.
     if (!at && !until && impl_->snaps) impl_->snaps->restore(found, stream);
-    for (const auto& r : core.log.read_stream(stream, found.at())) {
-        if ((at && found.at() >= *at) || (until && r.timestamp > *until)) break;
-        found.apply(r, stream, reader, impl_->options.unknown);
-    }
-    found.finish(stream, reader, impl_->options.unknown);
+    found.catch_up(impl_->core, stream, impl_->options.unknown, {at, until, {}});
     take(found.state(), found.at(), found.last());
     return found.at().value > 0;
 }

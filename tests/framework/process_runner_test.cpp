@@ -143,6 +143,27 @@ TEST_CASE("a command that was sent and not recorded is answered as it was the fi
     }
 }
 
+TEST_CASE("a process whose oldest events were removed is not gone on with: the runner stops there")
+{
+    a_shop s{GENERATE(false, true)};
+    s.place("o-1");
+    s.run();
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    s.on.log->merge();
+    s.on.log->roll_segment();
+    s.pass(1h);
+    topic_config config;
+    config.retention_ms = 1'800'000;
+    s.on.log->alter_topic("payments", config);
+    s.on.log->clean();
+    s.restart();
+    const auto failed = failure_of(*s.payments);  // its timers are due
+    CHECK_THAT(failed.what(), Catch::Contains("payments/o-1: its versions 0 to 0 were removed"));
+    CHECK(code_of([&] { std::rethrow_exception(failed.cause()); }) == errc::events_removed);
+    CHECK(s.status("o-1") == Order::Status::open);
+    CHECK(s.on.log->partition("mails", 0).end_offset() == offset{0});
+}
+
 TEST_CASE("events are handled in the order of their positions")
 {
     a_shop s;
