@@ -17,6 +17,17 @@ constexpr const char* rejections_topic    = "__rejections";
                     "is not true: keep such a topic for ever, or take snapshots before they go"};
 }
 
+[[noreturn]] void throw_removed(const query::item& matching, std::uint64_t count)
+{
+    std::string tags;
+    for (const auto& tag : matching.tags) tags += (tags.empty() ? "" : " and ") + tag;
+    throw error{errc::events_removed,
+                "of the events " + (tags.empty() ? "of its types " : "with the tag " + tags + " ") +
+                    std::to_string(count) + (count == 1 ? " was" : " were") +
+                    " removed, by retention or compaction or with their topic, and what is decided "
+                    "without them may be wrong: keep for ever what rules depend on"};
+}
+
 }  // namespace
 
 stream_id checked_stream(const std::string& topic, const std::string& id)
@@ -94,6 +105,7 @@ void instance::fold(event_store_core& store, const query::item& matching, positi
     auto           records = store.log.read_query({{matching}});
     for (const auto* r = records.next(); r && r->position <= last; r = records.next())
         apply(*r, {r->from->topic, std::string{r->key.value_or("")}}, reader, unknown);
+    if (records.removed() > 0) throw_removed(matching, records.removed());
     finish({}, reader, unknown);
 }
 

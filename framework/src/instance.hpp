@@ -94,7 +94,8 @@ public:
     void catch_up(event_store_core& store, const stream_id& stream, unknown_events unknown,
                   const stream_limit& limit = {});
 
-    /// Applies the records that match and are no newer than `last`, of whatever streams.
+    /// Applies the records that match and are no newer than `last`, of whatever streams. Throws
+    /// events_removed where one of them is gone.
     void fold(event_store_core& store, const query::item& matching, position last);
 
     /// Applies an event that is about to be recorded.

@@ -52,6 +52,24 @@ std::string removed(const std::optional<complaint>& c)
     return c->what;
 }
 
+/// Whether a name is taken.
+struct Taken : folds<Opened>
+{
+    bool yes = false;
+    void apply(Opened::Reader) { yes = true; }
+};
+
+execute_result claim(decider& names, const std::string& id, const std::string& name)
+{
+    return names.execute(
+        id,
+        [&](const Taken& taken) -> decision<Opened> {
+            if (taken.yes) return reject("taken");
+            return opened(name);
+        },
+        from_tags<Taken>("owner:" + name));
+}
+
 }  // namespace
 
 TEST_CASE("an aggregate whose oldest events were removed is not decided on: the error says which")
@@ -171,4 +189,49 @@ TEST_CASE("a stream whose oldest events were removed is not replayed, and that i
     CHECK(same.streams == 2);
     CHECK(same.decisions == 1);
     CHECK(same.different == 0);
+}
+
+TEST_CASE("what was to be there once stays so for a decision over tags, also after retention")
+{
+    a_log on{GENERATE(false, true)};
+    on.log->create_topic("names");
+    {
+        decider names{*on.log, "names"};
+        CHECK(claim(names, "a", "ada"));
+        CHECK_FALSE(claim(names, "b", "ada"));
+    }
+    SECTION("that took its event")
+    {
+        grow_old(on);
+        take_old(on, "names");
+    }
+    SECTION("that took its event, behind it the log goes on")
+    {
+        grow_old(on);
+        decider names{*on.log, "names"};
+        CHECK(claim(names, "c", "bob"));
+        take_old(on, "names");
+        CHECK_FALSE(claim(names, "d", "bob"));
+    }
+    SECTION("and when its topic was deleted")
+    {
+        on.log->delete_topic("names");
+        on.log->create_topic("names");
+    }
+    SECTION("and when its topic was deleted, and cleaned away")
+    {
+        on.log->merge();
+        on.log->roll_segment();
+        on.log->delete_topic("names");
+        on.log->create_topic("names");
+        on.log->clean();
+    }
+    on.reopen();
+    const auto end = on.log->end_position();
+    decider    names{*on.log, "names"};
+    for (int i = 0; i < 2; ++i)
+        CHECK_THAT(removed(complaint_of([&] { return claim(names, "e", "ada"); })),
+                   Catch::StartsWith("of the events with the tag owner:ada 1 was removed"));
+    CHECK(on.log->end_position() == end);
+    CHECK(claim(names, "f", "eve"));
 }
