@@ -24,8 +24,10 @@ std::optional<capnp::StructSchema> event_reader::schema_of(const event_type& typ
     }
     for (const auto schema : known_)
         if (type.is(schema)) return schema;
-    if (!type.id) return std::nullopt;
-    return up.merged(*type.id);
+    if (type.id) return up.merged(*type.id);
+    for (const auto schema : up.old_types())
+        if (type.is(schema)) return schema;
+    return std::nullopt;
 }
 
 std::vector<any_event> event_reader::change(any_event e) const

@@ -13,6 +13,11 @@ struct LabelSet  { label @0 :Text; }
 struct Ping      {}
 struct OldCredit { cents @0 :UInt64; }
 struct Circle    {}
+struct OlderAmount { cents @0 :UInt32; }
+struct OldAmount   { cents @0 :UInt64; }
+struct OldLabel    { label @0 :Text; }
+struct TwoLabels   { label @0 :Text; }
+struct PriceNoted  { cents @0 :UInt64; label @1 :Text; }
 
 # ... and what it is read as.
 struct Paid    { cents @0 :UInt64; currency @1 :Text; }

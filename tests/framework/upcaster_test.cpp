@@ -124,9 +124,38 @@ auto label_set(const std::string& label)
     return event<LabelSet>{[&](auto e) { e.setLabel(label); }};
 }
 
+auto old_amount(std::uint64_t cents)
+{
+    return event<OldAmount>{[&](auto e) { e.setCents(cents); }};
+}
+auto old_label(const std::string& label)
+{
+    return event<OldLabel>{[&](auto e) { e.setLabel(label); }};
+}
+auto price_noted(std::uint64_t cents, const std::string& label)
+{
+    return event<PriceNoted>{[&](auto e) {
+        e.setCents(cents);
+        e.setLabel(label);
+    }};
+}
+
 upcasters of_today()
 {
     upcasters up;
+    up.change<OlderAmount>([](OlderAmount::Reader e) { return old_amount(e.getCents()); })
+        .change<OldAmount>([](OldAmount::Reader e) { return amount_set(e.getCents()); })
+        .change<OldLabel>([](OldLabel::Reader e) { return label_set(e.getLabel().cStr()); })
+        .change<TwoLabels>([](TwoLabels::Reader e) {
+            return std::vector<any_event>{label_set(e.getLabel().cStr()),
+                                          label_set(e.getLabel().cStr())};
+        })
+        .change<PriceNoted>([](PriceNoted::Reader e) {
+            return event<Priced>{[&](auto to) {
+                to.setCents(e.getCents());
+                to.setLabel(e.getLabel());
+            }};
+        });
     up.change<PaidV1>([](PaidV1::Reader e) {
           return event<PaidV2>{[&](auto to) { to.setCents(e.getEuros() * 100ULL); }};
       })
@@ -349,6 +378,27 @@ TEST_CASE("a type that was moved, and one that was renamed, are read as what the
     r.headers = {{std::string{header_names::type}, "CreditGiven"}};
     on.log->append({.records = {{"accounts", std::move(r)}}});
     CHECK(told(on) == "credit 9 credit 8 ");
+}
+
+TEST_CASE("an old event that only has the name of its type is read as what it is now")
+{
+    a_log      on{false};
+    const auto named = [&](const any_event& e) {
+        on.log->append({.records = {{"accounts",
+                                     {.key     = "a",
+                                      .value   = std::string{e.bytes()},
+                                      .headers = {{std::string{header_names::type},
+                                                   std::string{e.type_name()}}}}}}});
+    };
+    named(paid_v1(7));
+    named(moved(5, 6));
+    named(event<Ping>{});
+    named(amount_set(3));
+    named(label_set("tea"));
+    named(price_noted(4, "rum"));
+    CHECK(told(on) == "paid 700EUR taken 5 paid 6EUR priced tea=3 priced rum=4 ");
+    CHECK(told_by_type(on) == "priced tea=3 priced rum=4 ");
+    CHECK(told_to_a_process(on) == "priced tea=3 priced rum=4 ");
 }
 
 TEST_CASE("a record counts once in its stream's version, whatever it is read as")
