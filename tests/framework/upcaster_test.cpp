@@ -124,6 +124,10 @@ auto label_set(const std::string& label)
     return event<LabelSet>{[&](auto e) { e.setLabel(label); }};
 }
 
+auto older_amount(std::uint32_t euros)
+{
+    return event<OlderAmount>{[&](auto e) { e.setCents(euros); }};
+}
 auto old_amount(std::uint64_t cents)
 {
     return event<OldAmount>{[&](auto e) { e.setCents(cents); }};
@@ -131,6 +135,10 @@ auto old_amount(std::uint64_t cents)
 auto old_label(const std::string& label)
 {
     return event<OldLabel>{[&](auto e) { e.setLabel(label); }};
+}
+auto two_labels(const std::string& label)
+{
+    return event<TwoLabels>{[&](auto e) { e.setLabel(label); }};
 }
 auto price_noted(std::uint64_t cents, const std::string& label)
 {
@@ -399,6 +407,73 @@ TEST_CASE("an old event that only has the name of its type is read as what it is
     CHECK(told(on) == "paid 700EUR taken 5 paid 6EUR priced tea=3 priced rum=4 ");
     CHECK(told_by_type(on) == "priced tea=3 priced rum=4 ");
     CHECK(told_to_a_process(on) == "priced tea=3 priced rum=4 ");
+}
+
+TEST_CASE("what a change makes of an old event is merged, as the first and as the second")
+{
+    a_log       on{false};
+    std::string heard;
+    SECTION("the first")
+    {
+        record_of_old(*on.log, {old_amount(3), label_set("tea")});
+        heard = "priced tea=3 ";
+    }
+    SECTION("the second")
+    {
+        record_of_old(*on.log, {amount_set(3), old_label("tea")});
+        heard = "priced tea=3 ";
+    }
+    SECTION("both, by a chain")
+    {
+        record_of_old(*on.log, {older_amount(3), old_label("tea")});
+        heard = "priced tea=3 ";
+    }
+    SECTION("in two appends")
+    {
+        record_of_old(*on.log, {old_amount(3)});
+        record_of_old(*on.log, {old_label("tea")});
+        heard = "priced tea=3 ";
+    }
+    SECTION("one after the other")
+    {
+        record_of_old(*on.log, {old_amount(3), old_amount(4), old_label("tea"), old_label("rum")});
+        heard = "amount 3 priced tea=4 label rum ";
+    }
+    SECTION("not with an event of another stream in between")
+    {
+        record_of_old(*on.log, {old_amount(3)});
+        record_of_old(*on.log, {label_set("theirs")}, "b");
+        record_of_old(*on.log, {old_label("ours")});
+        CHECK(told(on) == "amount 3 label ours ");
+        CHECK(told_by_type(on) == "amount 3 label theirs label ours ");
+        return;
+    }
+    SECTION("what stands alone is read as what it was changed to")
+    {
+        record_of_old(*on.log, {old_label("tea"), older_amount(3)});
+        heard = "label tea amount 3 ";
+    }
+    SECTION("not where it is made several of")
+    {
+        record_of_old(*on.log, {amount_set(3), two_labels("tea"), amount_set(4)});
+        heard = "amount 3 label tea label tea amount 4 ";
+    }
+    CHECK(told(on) == heard);
+    CHECK(told_by_type(on) == heard);
+    CHECK(told_to_a_process(on) == heard);
+}
+
+TEST_CASE("a state that ends where a changed event waits for its second is not kept")
+{
+    a_log               on{false};
+    repository<Account> accounts{event_store{*on.log, {.upcasters = of_today()}}, "accounts"};
+    std::string         seen;
+    record_of_old(*on.log, {older_amount(3)});
+    accounts.execute("a", Account::Look{&seen}).value();
+    CHECK(seen == "amount 3 ");
+    record_of_old(*on.log, {old_label("tea")});
+    accounts.execute("a", Account::Look{&seen}).value();
+    CHECK(seen == "priced tea=3 ");
 }
 
 TEST_CASE("a record counts once in its stream's version, whatever it is read as")
