@@ -37,6 +37,15 @@ struct stream_limit
     std::optional<position>  last;   ///< up to that one
 };
 
+/// What state in memory is true of. Where that has changed it is loaded anew.
+struct state_basis
+{
+    std::uint64_t forgotten = 0;  ///< event_store_core::forgotten()
+    topic_id      topic{};        ///< of the stream's topic
+
+    friend bool operator==(const state_basis&, const state_basis&) = default;
+};
+
 /// An aggregate, or other state, in memory.
 ///
 /// Invariants

@@ -53,8 +53,8 @@ namespace {
 struct shared_instance : instance
 {
     using instance::instance;
-    std::mutex    turn;
-    std::uint64_t forgotten = 0;  ///< event_store_core::forgotten() when it was loaded
+    std::mutex  turn;
+    state_basis basis;  ///< when it was loaded
 };
 
 /// The instances that were used last.
@@ -111,16 +111,19 @@ struct repository_core::impl
         if (type.snapshot) snaps.emplace(store, type, options.snapshots);
     }
 
+    state_basis basis() const { return {core.forgotten(), core.log.id_of_topic(topic)}; }
+
     void catch_up(shared_instance& of, const stream_id& stream)
     {
         using clock      = std::chrono::steady_clock;
         const auto began = clock::now();
-        if (!of.settled()) of.forget();
+        const auto now   = basis();
+        if (!of.settled() || of.basis != now) of.forget();
         const bool fresh = of.at().value == 0;
         try {
             if (fresh) {
                 ++counts.loaded;
-                of.forgotten = core.forgotten();
+                of.basis = now;
                 if (snaps) snaps->restore(of, stream);
             }
             const auto from = of.at();
@@ -131,10 +134,10 @@ struct repository_core::impl
             throw;
         }
         if (snaps && fresh && of.settled())
-            snaps->offer(of, stream,
-                         std::chrono::duration_cast<std::chrono::microseconds>(clock::now() -
-                                                                               began),
-                         of.forgotten);
+            snaps->offer(
+                of, stream,
+                std::chrono::duration_cast<std::chrono::microseconds>(clock::now() - began),
+                of.basis);
     }
 
     /// Records that a command was rejected; false where the stream has moved on meanwhile, or
@@ -197,13 +200,13 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
 
     ++impl_->counts.executed;
     if (auto first = first_result(core, context)) return std::move(*first);
-    if (const auto now = core.forgotten(); body->forgotten != now || !body->settled()) {
+    if (const auto now = impl_->basis(); body->basis != now || !body->settled()) {
         body->forget();
-        body->forgotten = now;
+        body->basis = now;
     }
 
     for (int attempt = 1;; ++attempt) {
-        if (body->at() < log.stream_version(stream)) impl_->catch_up(*body, stream);
+        if (body->at() != log.stream_version(stream)) impl_->catch_up(*body, stream);
         auto decided = ask(body->state());
         if (decided.rejected || decided.events.empty()) {
             // True of the stream as it is, or of one that has moved on?
@@ -241,7 +244,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                     }
                     body->recorded(decided.events.size(), bytes, result->last());
                     if (impl_->snaps && body->settled())
-                        impl_->snaps->offer(*body, stream, {}, body->forgotten);
+                        impl_->snaps->offer(*body, stream, {}, body->basis);
                     return outcome{result->last(), body->at(), decided.events.size(), false};
                 }
             } catch (...) {

@@ -108,6 +108,31 @@ TEST_CASE("commands for one aggregate, from everywhere at once: each is decided 
     CHECK(here.load("ada").version == version{101});
 }
 
+TEST_CASE("state in memory is of the topic that there is, not of one that was deleted")
+{
+    a_log               on{GENERATE(false, true)};
+    repository<Account> accounts{*on.log, "accounts"}, elsewhere{*on.log, "accounts"};
+    accounts.execute("ada", Deposit{100}).value();
+    accounts.execute("ada", Deposit{100}).value();
+    on.log->delete_topic("accounts");
+    on.log->create_topic("accounts", 3);
+    SECTION("where it has less than there was")
+    {
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200}));
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200},
+                                     {.command_id = "c-1", .remember_rejection = true}));
+        CHECK(accounts.execute("ada", Deposit{1})->version == version{1});
+    }
+    SECTION("where it has as much, and more")
+    {
+        for (int i = 0; i < GENERATE(2, 3); ++i) elsewhere.execute("ada", Deposit{1}).value();
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200}));
+        CHECK(accounts.execute("ada", Deposit{1}));
+    }
+    CHECK(accounts.load("ada").state.cents < 10);
+    CHECK(accounts.statistics().decided_again == 0);
+}
+
 TEST_CASE("a conflict that never settles ends with an error that says how often it was tried")
 {
     static commit_log* elsewhere = nullptr;

@@ -216,6 +216,22 @@ TEST_CASE("a snapshot of what the log does not have any more is ignored")
     CHECK(load<Account>(*on.log).version == version{0});
 }
 
+TEST_CASE("a snapshot of what a topic had before it was deleted is none of what it has now")
+{
+    for (const bool on_disk : {false, true}) {
+        a_log on{on_disk};
+        pay(*on.log, 10);
+        on.log->delete_topic("accounts");
+        on.log->create_topic("accounts", 3);
+        repository<Account> accounts{
+            *on.log, "accounts", {.snapshots = {.every_events = 0, .verified = false}}};
+        for (int i = 0; i < 12; ++i) accounts.execute("a", Pay{100}).value();
+        on.reopen();
+        CHECK(load<Account>(*on.log).state.cents == 1200);
+        CHECK(load<Account>(*on.log).state.applied == 12);
+    }
+}
+
 TEST_CASE("a snapshot that reaches past what was removed stands in for it, and no other does")
 {
     a_log on{GENERATE(false, true)};
@@ -299,7 +315,7 @@ TEST_CASE("offer() never waits for the disk; what it cannot take it leaves")
         int left = 0;
         for (int i = 0; i < 3'000; ++i) {
             account.recorded(1, 8, position{i});
-            snaps.offer(account, {"accounts", "a"}, {}, 0);
+            snaps.offer(account, {"accounts", "a"}, {}, {});
             left += account.unsaved_events() > 0;
         }
         CHECK(snaps.counted().taken == 0);

@@ -188,7 +188,7 @@ struct loaded
 ///     remember_rejection. One that came to nothing leaves no trace: its repeat is decided again,
 ///     and may record.
 ///   - A snapshot only ever saves time: where there is none that fits, all events are applied;
-///     one that cannot be taken fails no command.
+///     one that cannot be taken fails no command. One of a topic that was deleted does not fit.
 ///
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
 /// Lifetime  Keeps the log open; a copy of the handle is enough.
