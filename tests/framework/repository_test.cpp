@@ -296,6 +296,27 @@ TEST_CASE("a rejection is remembered where that is asked, and answers the repeat
     }
 }
 
+TEST_CASE("a rejection that retention has taken is not told again, and is not decided again either")
+{
+    a_log               on{GENERATE(false, true)};
+    repository<Account> accounts{*on.log, "accounts"};
+    const auto          withdraw = [&] {
+        return accounts.execute(
+            "ada", Withdraw{5}, {.command_id = "c-1", .remember_rejection = true});
+    };
+    CHECK_FALSE(withdraw());
+    accounts.execute("ada", Deposit{10}).value();
+    on.log->merge();
+    on.log->roll_segment();
+    on.now += 3'600'000;
+    topic_config config;
+    config.retention_ms = 1'800'000;
+    on.log->alter_topic("__rejections", config);
+    on.log->clean();
+    CHECK(code_of(withdraw) == errc::command_reused);
+    CHECK(accounts.load("ada").state.cents == 10);
+}
+
 TEST_CASE("an event's record says what CloudEvents says, and its tags")
 {
     a_log               on{false};

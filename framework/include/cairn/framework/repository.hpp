@@ -185,8 +185,9 @@ struct loaded
 ///   - A rejection, and that nothing is to happen, are of the stream as it was at that moment.
 ///   - A repeat of a command that recorded events is answered, by its id, with what it came to the
 ///     first time, also after a restart and from another process; so is one that was rejected with
-///     remember_rejection. One that came to nothing leaves no trace: its repeat is decided again,
-///     and may record.
+///     remember_rejection, as long as __rejections is kept (for ever, unless its retention is
+///     set): then it is command_reused. One that came to nothing leaves no trace: its repeat is
+///     decided again, and may record.
 ///   - A snapshot only ever saves time: where there is none that fits, all events are applied;
 ///     one that cannot be taken fails no command. One of a topic that was deleted does not fit.
 ///
