@@ -72,25 +72,62 @@ std::string_view name_of(capnp::StructSchema::Field field)
     return field.getProto().getName().cStr();
 }
 
+std::string name_of(const std::vector<capnp::StructSchema::Field>& path)
+{
+    std::string all;
+    for (const auto field : path) {
+        if (!all.empty()) all += '.';
+        all += name_of(field);
+    }
+    return all;
+}
+
+/// Of a field that is a struct, a group, or a list of structs.
+std::optional<capnp::StructSchema> struct_in(capnp::StructSchema::Field field)
+{
+    auto type = field.getType();
+    while (type.isList()) type = type.asList().getElementType();
+    if (!type.isStruct()) return std::nullopt;
+    return type.asStruct();
+}
+
 // Types may contain themselves, and each other: `seen` has those that were gone through.
-bool has_personal(capnp::StructSchema schema, std::set<std::uint64_t>& seen)
+bool has_annotated(capnp::StructSchema schema, std::uint64_t annotation,
+                   std::set<std::uint64_t>& seen)
 {
     if (!seen.insert(schema.getProto().getId()).second) return false;
     for (const auto field : schema.getFields()) {
-        if (is_annotated(field, personal_annotation)) return true;
-        auto type = field.getType();
-        while (type.isList()) type = type.asList().getElementType();
-        if (type.isStruct() && has_personal(type.asStruct(), seen)) return true;
+        if (is_annotated(field, annotation)) return true;
+        if (const auto inner = struct_in(field); inner && has_annotated(*inner, annotation, seen))
+            return true;
     }
     return false;
+}
+
+/// Whether a struct, or one inside of it, has a field that is marked so.
+bool has_annotated(capnp::StructSchema schema, std::uint64_t annotation)
+{
+    std::set<std::uint64_t> seen;
+    return has_annotated(schema, annotation, seen);
+}
+
+/// None where the field, or a group that it is in, is a member of a union that is not set.
+std::optional<capnp::DynamicValue::Reader> value_at(
+    capnp::DynamicStruct::Reader of, const std::vector<capnp::StructSchema::Field>& path)
+{
+    for (auto field = path.begin();; ++field) {
+        if (!of.has(*field)) return std::nullopt;
+        const auto value = of.get(*field);
+        if (field + 1 == path.end()) return value;
+        of = value.as<capnp::DynamicStruct>();
+    }
 }
 
 }  // namespace
 
 bool has_personal(capnp::StructSchema schema)
 {
-    std::set<std::uint64_t> seen;
-    return has_personal(schema, seen);
+    return has_annotated(schema, personal_annotation);
 }
 
 bool event_type::is(capnp::StructSchema schema) const noexcept
@@ -149,30 +186,7 @@ event_codec::event_codec(capnp::StructSchema schema)
     : schema_{schema}, data_schema_{data_schema_of(schema)},
       type_{short_name(schema)}
 {
-    for (const auto field : schema.getFields()) {
-        for (const auto annotation : field.getProto().getAnnotations()) {
-            if (annotation.getId() == personal_annotation)
-                add_personal(field, annotation.getValue().getText().cStr());
-            if (annotation.getId() == key_annotation) add_key(field);
-            if (annotation.getId() != tag_annotation) continue;
-            if (!can_be_tag(field.getType()))
-                throw error{errc::illegal_schema,
-                            type_ + "." + field.getProto().getName().cStr() +
-                                " is to be a tag, and is no text, integer, boolean or enum: "
-                                "tag another field"};
-            std::string prefix = annotation.getValue().getText().cStr();
-            if (!prefix.empty()) prefix += ':';
-            tagged_.push_back({field, std::move(prefix)});
-        }
-        auto type = field.getType();
-        while (type.isList()) type = type.asList().getElementType();
-        if (type.isStruct() && !is_annotated(field, personal_annotation) &&
-            has_personal(type.asStruct()))
-            throw error{errc::illegal_schema,
-                        type_ + "." + std::string{name_of(field)} +
-                            " holds a field that is personal: mark this one, or it would be "
-                            "recorded as plain text"};
-    }
+    add_fields(schema, {});
     for (const auto& p : personal_) {
         if (p.subject && is_annotated(*p.subject, personal_annotation))
             throw error{errc::illegal_schema,
@@ -185,6 +199,64 @@ event_codec::event_codec(capnp::StructSchema schema)
                             type_ + "." + std::string{name_of(f)} +
                                 " is personal, and a tag, which is plain text: tag an id instead"};
     }
+}
+
+void event_codec::add_fields(capnp::StructSchema of, const field_path& groups)
+{
+    for (const auto field : of.getFields()) {
+        auto path = groups;
+        path.push_back(field);
+        for (const auto annotation : field.getProto().getAnnotations()) {
+            if (annotation.getId() == personal_annotation)
+                add_personal(field, annotation.getValue().getText().cStr());
+            if (annotation.getId() == key_annotation) add_key(path);
+            if (annotation.getId() == tag_annotation)
+                add_tag(path, annotation.getValue().getText().cStr());
+        }
+        if (!field.getProto().isGroup()) {
+            refuse_inside(path);
+            continue;
+        }
+        if (has_personal(*struct_in(field)))
+            refuse(path,
+                   " is a group with a field that is personal: take that out of it, or it "
+                   "would be recorded as plain text");
+        add_fields(*struct_in(field), path);
+    }
+}
+
+/// What is marked inside of a struct or a list is not followed: there may be none of it, or many.
+void event_codec::refuse_inside(const field_path& field) const
+{
+    const auto inner = struct_in(field.back());
+    if (!inner) return;
+    if (!is_annotated(field.back(), personal_annotation) && has_personal(*inner))
+        refuse(field,
+               " holds a field that is personal: mark this one, or it would be recorded as "
+               "plain text");
+    if (has_annotated(*inner, tag_annotation))
+        refuse(field,
+               " holds a field that is a tag, and would make none: only fields of the "
+               "event itself and of its groups do");
+    if (has_annotated(*inner, key_annotation))
+        refuse(field,
+               " holds a field that is the stream's id, and would not be it: only a field "
+               "of the event itself or of its groups is");
+}
+
+void event_codec::refuse(const field_path& field, const std::string& why) const
+{
+    throw error{errc::illegal_schema, type_ + "." + name_of(field) + why};
+}
+
+void event_codec::add_tag(const field_path& field, std::string prefix)
+{
+    if (!can_be_tag(field.back().getType()))
+        refuse(field,
+               " is to be a tag, and is no text, integer, boolean or enum: tag another "
+               "field");
+    if (!prefix.empty()) prefix += ':';
+    tagged_.push_back({field, std::move(prefix)});
 }
 
 void event_codec::add_personal(capnp::StructSchema::Field field, std::string_view subject)
@@ -209,19 +281,17 @@ void event_codec::add_personal(capnp::StructSchema::Field field, std::string_vie
     personal_.push_back({of, {field}});
 }
 
-void event_codec::add_key(capnp::StructSchema::Field field)
+void event_codec::add_key(const field_path& field)
 {
-    const auto refuse = [&](const std::string& why) {
-        throw error{errc::illegal_schema, type_ + "." + std::string{name_of(field)} + why};
-    };
-    if (!field.getType().isText())
-        refuse(" is marked as the stream's id, and is no text: mark a text");
-    if (is_annotated(field, personal_annotation))
-        refuse(" is personal, and marked as the stream's id, which is plain text: use an id that "
-               "says nothing about the person");
+    if (!field.back().getType().isText())
+        refuse(field, " is marked as the stream's id, and is no text: mark a text");
+    if (is_annotated(field.back(), personal_annotation))
+        refuse(field,
+               " is personal, and marked as the stream's id, which is plain text: use an id "
+               "that says nothing about the person");
     if (key_)
-        refuse(" is marked as the stream's id, and so is " + std::string{name_of(*key_)} +
-               ": mark one of them");
+        refuse(field,
+               " is marked as the stream's id, and so is " + name_of(*key_) + ": mark one of them");
     key_ = field;
 }
 
@@ -229,17 +299,17 @@ std::optional<std::string> event_codec::key_of(const any_event& e) const
 {
     if (!key_) return std::nullopt;
     message    opened{e.bytes()};
-    const auto root = opened.opened().getRoot<capnp::DynamicStruct>(schema_);
-    return root.has(*key_) ? text_of(root.get(*key_)) : std::string{};
+    const auto key = value_at(opened.opened().getRoot<capnp::DynamicStruct>(schema_), *key_);
+    return key ? text_of(*key) : std::string{};
 }
 
 void event_codec::check_key(const any_event& e, const stream_id& stream) const
 {
     if (const auto key = key_of(e); key && *key != stream.key)
         throw error{errc::illegal_stream_id,
-                    type_ + "." + std::string{name_of(*key_)} + " says \"" + *key +
-                        "\", and the event is to be recorded in stream \"" + stream.key +
-                        "\" of " + stream.topic + ": one of them is wrong"};
+                    type_ + "." + name_of(*key_) + " says \"" + *key +
+                        "\", and the event is to be recorded in stream \"" + stream.key + "\" of " +
+                        stream.topic + ": one of them is wrong"};
 }
 
 std::vector<std::string> event_codec::tags_of(const any_event& e) const
@@ -249,9 +319,8 @@ std::vector<std::string> event_codec::tags_of(const any_event& e) const
     message    opened{e.bytes()};
     const auto root = opened.opened().getRoot<capnp::DynamicStruct>(schema_);
     for (const auto& [field, prefix] : tagged_) {
-        // A member of a union that is not the one that is set has no value.
-        if (!root.has(field)) continue;
-        auto text = text_of(root.get(field));
+        const auto value = value_at(root, field);
+        auto       text  = value ? text_of(*value) : std::string{};
         if (!text.empty()) tags.push_back(prefix + text);
     }
     return tags;

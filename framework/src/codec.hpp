@@ -68,10 +68,12 @@ public:
     any_event unsealed(const record_view& r, key_store* keys) const;
 
 private:
+    /// A field of the struct: the groups that it is in, and itself.
+    using field_path = std::vector<capnp::StructSchema::Field>;
     struct tagged_field
     {
-        capnp::StructSchema::Field field;
-        std::string                prefix;  ///< "" or "customer:"
+        field_path  field;
+        std::string prefix;  ///< "" or "customer:"
     };
     /// What is personal about one subject.
     struct personal_fields
@@ -80,7 +82,12 @@ private:
         std::vector<capnp::StructSchema::Field>   fields;
     };
 
-    void        add_key(capnp::StructSchema::Field field);
+    [[noreturn]] void refuse(const field_path& field, const std::string& why) const;
+
+    void        add_fields(capnp::StructSchema of, const field_path& groups);
+    void        add_tag(const field_path& field, std::string prefix);
+    void        add_key(const field_path& field);
+    void        refuse_inside(const field_path& field) const;
     void        check_key(const any_event& e, const stream_id& stream) const;
     void        add_personal(capnp::StructSchema::Field field, std::string_view subject);
     std::string seal(const any_event& e, const stream_id& stream, std::string_view id,
@@ -92,7 +99,7 @@ private:
     std::vector<tagged_field>    tagged_;
     std::vector<personal_fields> personal_;
 
-    std::optional<capnp::StructSchema::Field> key_;
+    std::optional<field_path> key_;
 };
 
 }  // namespace cairn::detail

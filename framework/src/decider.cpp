@@ -100,24 +100,13 @@ execute_result decider_core::execute(const std::vector<any_source>& sources, con
         std::deque<instance> states;
         std::vector<void*> as_they_are;
         for (const auto& s : sources) {
-            auto&        state = states.emplace_back(s.type);
-            event_reader reader{core, s.type.schemas};
+            auto& state = states.emplace_back(s.type);
             if (s.stream) {
-                for (const auto& r : log.read_stream(*s.stream)) {
-                    if (r.position > seen) break;
-                    state.apply(r, *s.stream, reader, unknown);
-                }
-                state.finish(*s.stream, reader, unknown);
+                state.catch_up(core, *s.stream, unknown, {{}, {}, seen});
                 request.expect.push_back({*s.stream, expected_version::exactly(state.at())});
             } else {
-                // Asked for by type; what else an upcaster makes of it is not this state's.
                 read.items.push_back(impl_->matching(s));
-                for (const auto& r : log.read_query({{read.items.back()}})) {
-                    if (r.position > seen) break;
-                    state.apply(r, {r.from->topic, std::string{r.key.value_or("")}}, reader,
-                                unknown_events::skip);
-                }
-                state.finish({}, reader, unknown_events::skip);
+                state.fold(core, read.items.back(), seen);
             }
             as_they_are.push_back(state.state());
         }

@@ -24,21 +24,28 @@ std::optional<capnp::StructSchema> event_reader::schema_of(const event_type& typ
     }
     for (const auto schema : known_)
         if (type.is(schema)) return schema;
-    if (!type.id) return std::nullopt;
-    return up.merged(*type.id);
+    if (type.id) return up.merged(*type.id);
+    for (const auto schema : up.old_types())
+        if (type.is(schema)) return schema;
+    return std::nullopt;
 }
 
-std::vector<any_event> event_reader::change(any_event e) const
+std::vector<any_event> event_reader::change(any_event                           e,
+                                            const std::optional<std::uint64_t>* second) const
 {
     constexpr int steps_max = 64;
 
+    const auto& up        = store_.options.upcasters;
+    const auto  may_merge = [&](const any_event& one) {
+        return second && (up.merge_of(one.type_id()) || one.type_id() == *second);
+    };
     std::vector<any_event> done;
     std::deque<any_event>  todo{std::move(e)};
     for (int steps = 0; !todo.empty();) {
         auto next = std::move(todo.front());
         todo.pop_front();
-        const auto* c = store_.options.upcasters.change_of(next.type_id());
-        if (!c) {
+        const auto* c = up.change_of(next.type_id());
+        if (!c || may_merge(next)) {
             done.push_back(std::move(next));
             continue;
         }
@@ -49,18 +56,42 @@ std::vector<any_event> event_reader::change(any_event e) const
         message                opened{next.bytes()};
         std::vector<any_event> as;
         c->as(opened.opened(), as);
+        if (as.size() != 1) second = nullptr;
         todo.insert(todo.begin(), as.begin(), as.end());
     }
     return done;
 }
 
-bool event_reader::merges_with(const record_view&                 r,
-                               std::optional<capnp::StructSchema> second) const
+std::optional<std::uint64_t> event_reader::second_at(const record_view& r) const
 {
+    if (!waiting_ || r.position != waiting_->at.next() || topic_of(r) != waiting_->stream.topic ||
+        r.key.value_or(bytes_view{}) != waiting_->stream.key)
+        return std::nullopt;
     const auto* two = store_.options.upcasters.merge_of(waiting_->event.type_id());
-    return second && two->second.getProto().getId() == second->getProto().getId() &&
-           r.position == waiting_->at.next() && topic_of(r) == waiting_->stream.topic &&
-           r.key.value_or(bytes_view{}) == waiting_->stream.key;
+    return two->second.getProto().getId();
+}
+
+bool event_reader::waits_for(const record_view& r) const
+{
+    const auto second = second_at(r);
+    const auto type   = event_type_of(r);
+    const auto schema = second ? schema_of(type) : std::nullopt;
+    if (!schema) return false;
+    if (schema->getProto().getId() == *second) return true;
+    if (!store_.options.upcasters.change_of(schema->getProto().getId())) return false;
+    try {
+        const auto events = change_to_merge(opened(r, type, *schema), second);
+        return events.size() == 1 && events.front().type_id() == *second;
+    } catch (...) {
+        return false;  // what cannot be read is none: reading it says why
+    }
+}
+
+any_event event_reader::opened(const record_view& r, const event_type& type,
+                               capnp::StructSchema schema) const
+{
+    if (type.personal) return store_.codec_of(schema).unsealed(r, store_.keys());
+    return any_event{schema, r.value.value_or(bytes_view{})};
 }
 
 std::vector<any_event> event_reader::unfold(const record_view& r, const event_type& type)
@@ -70,38 +101,31 @@ std::vector<any_event> event_reader::unfold(const record_view& r, const event_ty
     unknown_           = !schema;
 
     std::vector<any_event> events;
-    const auto             and_then = [&](std::vector<any_event> more) {
-        events.insert(events.end(), std::make_move_iterator(more.begin()),
-                      std::make_move_iterator(more.end()));
+    const auto             and_then = [&](any_event e) {
+        for (auto& one : change(std::move(e))) events.push_back(std::move(one));
     };
 
-    std::optional<any_event> current;
-    if (schema) {
-        if (type.personal)
-            current = store_.codec_of(*schema).unsealed(r, store_.keys());
-        else
-            current.emplace(*schema, r.value.value_or(bytes_view{}));
-    }
+    const auto             second = second_at(r);
+    std::vector<any_event> current;
+    if (schema) current = change_to_merge(opened(r, type, *schema), second);
     if (waiting_) {
-        const bool together = merges_with(r, schema);
-        const auto first    = std::exchange(waiting_, std::nullopt);
-        if (together) {
-            const auto*            two = up.merge_of(first->event.type_id());
-            message                one{first->event.bytes()}, other{current->bytes()};
+        auto first = std::exchange(waiting_, std::nullopt)->event;
+        if (second && current.size() == 1 && current.front().type_id() == *second) {
+            const auto*            two = up.merge_of(first.type_id());
+            message                one{first.bytes()}, other{current.front().bytes()};
             std::vector<any_event> as;
             two->as(one.opened(), other.opened(), as);
-            for (auto& e : as) and_then(change(std::move(e)));
+            for (auto& e : as) and_then(std::move(e));
             return events;
         }
-        and_then(change(first->event));
+        and_then(std::move(first));
     }
-    if (!current) return events;
-    if (up.merge_of(current->type_id()))
+    if (current.size() == 1 && up.merge_of(current.front().type_id()))
         waiting_ = {{topic_of(r), std::string{r.key.value_or(bytes_view{})}},
                     r.position,
-                    std::move(*current)};
+                    std::move(current.front())};
     else
-        and_then(change(std::move(*current)));
+        for (auto& e : current) and_then(std::move(e));
     return events;
 }
 

@@ -51,10 +51,7 @@ public:
     /// next position can tell.
     bool waits() const noexcept { return waiting_.has_value(); }
     /// Whether this record is that one.
-    bool waits_for(const record_view& r) const
-    {
-        return waiting_ && merges_with(r, schema_of(event_type_of(r)));
-    }
+    bool waits_for(const record_view& r) const;
 
     /// At the end: what waited for the event that it would be merged with.
     template <class Each>
@@ -85,13 +82,23 @@ private:
 
     std::optional<capnp::StructSchema> schema_of(const event_type& type) const;
 
-    /// REQUIRES: an event waits.
-    bool merges_with(const record_view& r, std::optional<capnp::StructSchema> second) const;
+    /// The type that is merged with the event that waits, where it would be this record's.
+    std::optional<std::uint64_t> second_at(const record_view& r) const;
+
+    any_event opened(const record_view& r, const event_type& type,
+                     capnp::StructSchema schema) const;
 
     /// Sets unknown_ where the record's type has no schema here.
     std::vector<any_event> unfold(const record_view& r, const event_type& type);
     /// Follows the chain of changes to its end.
-    std::vector<any_event> change(any_event e) const;
+    std::vector<any_event> change(any_event e) const { return change(std::move(e), nullptr); }
+    /// Or, while it comes to one event, to one that is the first of two, or of the type `second`.
+    std::vector<any_event> change_to_merge(any_event                           e,
+                                           const std::optional<std::uint64_t>& second) const
+    {
+        return change(std::move(e), &second);
+    }
+    std::vector<any_event> change(any_event e, const std::optional<std::uint64_t>* second) const;
 
     struct first_of_two
     {

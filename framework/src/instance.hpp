@@ -7,6 +7,7 @@
 
 #include <cairn/framework/repository.hpp>
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -28,7 +29,28 @@ void add_rejection(append_request& to, const std::string& command_id, const reje
 /// What becomes of a command that was decided too often.
 [[noreturn]] void throw_conflict(const stream_id& stream, int attempts);
 
+/// How far a stream is read; to its end where nothing is said.
+struct stream_limit
+{
+    std::optional<version>   at;     ///< until there have been so many
+    std::optional<timestamp> until;  ///< what was recorded by then
+    std::optional<position>  last;   ///< up to that one
+};
+
+/// What state in memory is true of. Where that has changed it is loaded anew.
+struct state_basis
+{
+    std::uint64_t forgotten = 0;  ///< event_store_core::forgotten()
+    topic_id      topic{};        ///< of the stream's topic
+
+    friend bool operator==(const state_basis&, const state_basis&) = default;
+};
+
 /// An aggregate, or other state, in memory.
+///
+/// Invariants
+///   - The state of a stream is made of all its events up to at(), or of a snapshot and all behind
+///     it: where some are gone, events_removed is thrown.
 class instance
 {
 public:
@@ -77,26 +99,13 @@ public:
         unsaved_bytes_ = 0;
     }
 
-    /// Applies what a record of the stream is read as.
-    void apply(const record_view& r, const stream_id& stream, event_reader& reader,
-               unknown_events unknown)
-    {
-        reader.read(r, [&](const event_type& type, bytes_view event) {
-            take(type, event, reader, stream, unknown);
-        });
-        at_   = at_.next();
-        last_ = r.position;
-        unsaved_bytes_ += r.value.value_or(bytes_view{}).size();
-    }
+    /// Applies the records of the stream that it has not got yet.
+    void catch_up(event_store_core& store, const stream_id& stream, unknown_events unknown,
+                  const stream_limit& limit = {});
 
-    /// At the end of the records.
-    void finish(const stream_id& stream, event_reader& reader, unknown_events unknown)
-    {
-        if (reader.waits()) unsettle();
-        reader.finish([&](const event_type& type, bytes_view event) {
-            take(type, event, reader, stream, unknown);
-        });
-    }
+    /// Applies the records that match and are no newer than `last`, of whatever streams. Throws
+    /// events_removed where one of them is gone.
+    void fold(event_store_core& store, const query::item& matching, position last);
 
     /// Applies an event that is about to be recorded.
     void apply(const any_event& event)
@@ -116,6 +125,10 @@ public:
     }
 
 private:
+    void apply(const record_view& r, const stream_id& stream, event_reader& reader,
+               unknown_events unknown);
+    void finish(const stream_id& stream, event_reader& reader, unknown_events unknown);
+
     void take(const event_type& type, bytes_view event, event_reader& reader,
               const stream_id& stream, unknown_events unknown)
     {

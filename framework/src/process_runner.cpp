@@ -286,12 +286,8 @@ struct process_core::impl
             process.body = std::make_unique<instance>(type.state);
         }
         if (!process.body->settled()) process.body->forget();
-        if (process.body->at() < log.stream_version(stream)) {
-            event_reader own{core, type.state.schemas};
-            for (const auto& r : log.read_stream(stream, process.body->at()))
-                process.body->apply(r, stream, own, unknown_events::refuse);
-            process.body->finish(stream, own, unknown_events::refuse);
-        }
+        if (process.body->at() < log.stream_version(stream))
+            process.body->catch_up(core, stream, unknown_events::refuse);
         batch.seen[id] = process.body->at();
         return process;
     }

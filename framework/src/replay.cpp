@@ -8,6 +8,7 @@
 #include "instance.hpp"
 
 #include <set>
+#include <utility>
 
 namespace cairn {
 
@@ -40,7 +41,12 @@ public:
         event_reader reader{core_, type_.schemas};
         replay_difference one;
         std::size_t       left = 0;  // records of the decision that are still to come
+        version           next;
         for (const auto& r : core_.log.read_stream(stream)) {
+            if (std::exchange(next, r.version.next()) != r.version) {
+                ++into_.incomplete;
+                return;
+            }
             if (left == 0) {
                 one  = {stream, r.version, r.position, {}, {}};
                 left = records_in_decision(r);

@@ -53,8 +53,8 @@ namespace {
 struct shared_instance : instance
 {
     using instance::instance;
-    std::mutex    turn;
-    std::uint64_t forgotten = 0;  ///< event_store_core::forgotten() when it was loaded
+    std::mutex  turn;
+    state_basis basis;  ///< when it was loaded
 };
 
 /// The instances that were used last.
@@ -111,33 +111,33 @@ struct repository_core::impl
         if (type.snapshot) snaps.emplace(store, type, options.snapshots);
     }
 
+    state_basis basis() const { return {core.forgotten(), core.log.id_of_topic(topic)}; }
+
     void catch_up(shared_instance& of, const stream_id& stream)
     {
         using clock      = std::chrono::steady_clock;
         const auto began = clock::now();
-        if (!of.settled()) of.forget();
+        const auto now   = basis();
+        if (!of.settled() || of.basis != now) of.forget();
         const bool fresh = of.at().value == 0;
         try {
             if (fresh) {
                 ++counts.loaded;
-                of.forgotten = core.forgotten();
+                of.basis = now;
                 if (snaps) snaps->restore(of, stream);
             }
-            event_reader reader{core, type.schemas};
-            for (const auto& r : core.log.read_stream(stream, of.at())) {
-                of.apply(r, stream, reader, options.unknown);
-                ++counts.events_applied;
-            }
-            of.finish(stream, reader, options.unknown);
+            const auto from = of.at();
+            of.catch_up(core, stream, options.unknown);
+            counts.events_applied += static_cast<std::uint64_t>(of.at() - from);
         } catch (...) {
             of.forget();
             throw;
         }
         if (snaps && fresh && of.settled())
-            snaps->offer(of, stream,
-                         std::chrono::duration_cast<std::chrono::microseconds>(clock::now() -
-                                                                               began),
-                         of.forgotten);
+            snaps->offer(
+                of, stream,
+                std::chrono::duration_cast<std::chrono::microseconds>(clock::now() - began),
+                of.basis);
     }
 
     /// Records that a command was rejected; false where the stream has moved on meanwhile, or
@@ -200,13 +200,13 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
 
     ++impl_->counts.executed;
     if (auto first = first_result(core, context)) return std::move(*first);
-    if (const auto now = core.forgotten(); body->forgotten != now || !body->settled()) {
+    if (const auto now = impl_->basis(); body->basis != now || !body->settled()) {
         body->forget();
-        body->forgotten = now;
+        body->basis = now;
     }
 
     for (int attempt = 1;; ++attempt) {
-        if (body->at() < log.stream_version(stream)) impl_->catch_up(*body, stream);
+        if (body->at() != log.stream_version(stream)) impl_->catch_up(*body, stream);
         auto decided = ask(body->state());
         if (decided.rejected || decided.events.empty()) {
             // True of the stream as it is, or of one that has moved on?
@@ -244,7 +244,7 @@ execute_result repository_core::execute(const std::string& id, const decide& ask
                     }
                     body->recorded(decided.events.size(), bytes, result->last());
                     if (impl_->snaps && body->settled())
-                        impl_->snaps->offer(*body, stream, {}, body->forgotten);
+                        impl_->snaps->offer(*body, stream, {}, body->basis);
                     return outcome{result->last(), body->at(), decided.events.size(), false};
                 }
             } catch (...) {
@@ -262,17 +262,11 @@ bool repository_core::load(const std::string& id, std::optional<version> at,
                            std::optional<timestamp>                                     until,
                            const std::function<void(void*, version, position)>& take) const
 {
-    const auto   stream = checked_stream(impl_->topic, id);
-    auto&        core   = impl_->core;
-    instance     found{impl_->type};
-    event_reader reader{core, impl_->type.schemas};
+    const auto stream = checked_stream(impl_->topic, id);
+    instance   found{impl_->type};
     // As it was: a snapshot may be of later.
     if (!at && !until && impl_->snaps) impl_->snaps->restore(found, stream);
-    for (const auto& r : core.log.read_stream(stream, found.at())) {
-        if ((at && found.at() >= *at) || (until && r.timestamp > *until)) break;
-        found.apply(r, stream, reader, impl_->options.unknown);
-    }
-    found.finish(stream, reader, impl_->options.unknown);
+    found.catch_up(impl_->core, stream, impl_->options.unknown, {at, until, {}});
     take(found.state(), found.at(), found.last());
     return found.at().value > 0;
 }

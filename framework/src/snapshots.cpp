@@ -11,6 +11,7 @@ namespace {
 constexpr const char*      topic          = "__snapshots";
 constexpr std::string_view version_header = "cairn_snapshotversion";
 constexpr std::string_view at_header      = "cairn_position";
+constexpr std::string_view topic_header   = "cairn_topicid";
 constexpr std::size_t      waiting_max    = 1024;
 
 std::int64_t number_in(const record_view& r, std::string_view name)
@@ -19,6 +20,17 @@ std::int64_t number_in(const record_view& r, std::string_view name)
     std::int64_t n    = -1;
     std::from_chars(text.data(), text.data() + text.size(), n);
     return n;
+}
+
+std::string hex(const topic_id& id)
+{
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string                text;
+    for (const auto byte : id) {
+        text += digits[byte >> 4];
+        text += digits[byte & 15];
+    }
+    return text;
 }
 
 }  // namespace
@@ -65,8 +77,9 @@ bool snapshots::restore(instance& to, const stream_id& stream)
     const auto* r     = range.next();
     if (!r) return false;
     const version at{number_in(*r, header_names::stream_version)};
-    // Retention or a restored backup may have taken what it is a snapshot of.
+    // The topic may have been made anew; a restored backup may not have what it is a snapshot of.
     if (!r->value || number_in(*r, version_header) != type_.snapshot->version || at.value <= 0 ||
+        r->headers.find(topic_header) != hex(core.log.id_of_topic(stream.topic)) ||
         at > core.log.stream_version(stream)) {
         ++counts_.ignored;
         return false;
@@ -105,16 +118,14 @@ bool snapshots::restore(instance& to, const stream_id& stream)
 
 void snapshots::verify(const record_view& r, instance& restored, const stream_id& stream) const
 {
-    const auto   at = restored.at();
-    auto&        core = store_.core();
-    instance     folded{type_};
-    event_reader reader{core, type_.schemas};
-    for (const auto& e : core.log.read_stream(stream)) {
-        if (folded.at() == at) break;
-        folded.apply(e, stream, reader, unknown_events::skip);
+    const auto at = restored.at();
+    instance   folded{type_};
+    try {
+        folded.catch_up(store_.core(), stream, unknown_events::skip, {at, {}, {}});
+    } catch (const error& e) {
+        if (e.code() == errc::events_removed) return;  // nothing to compare with
+        throw;
     }
-    folded.finish(stream, reader, unknown_events::skip);
-    if (folded.at() != at) return;  // retention has taken events: nothing to compare with
     const auto state    = type_.snapshot->save(restored.state());
     const auto expected = type_.snapshot->save(folded.state());
     if (expected == state) return;
@@ -127,7 +138,7 @@ void snapshots::verify(const record_view& r, instance& restored, const stream_id
 }
 
 void snapshots::offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
-                      std::uint64_t forgotten) noexcept
+                      const state_basis& basis) noexcept
 try {
     const auto due = [](std::uint64_t limit, std::uint64_t now) {
         return limit > 0 && now >= limit;
@@ -137,7 +148,7 @@ try {
         !(policy_.load_time.count() > 0 && loaded_in >= policy_.load_time &&
           of.unsaved_events() > 0))
         return;
-    taken one{stream, of.at(), of.last(), type_.snapshot->save(of.state()), forgotten};
+    taken one{stream, of.at(), of.last(), type_.snapshot->save(of.state()), basis};
     {
         const std::lock_guard lock{mutex_};
         if (stop_ || waiting_.size() == waiting_max) return;
@@ -155,17 +166,18 @@ void snapshots::write(const taken& t)
     auto&                                              core = store_.core();
     std::optional<std::shared_lock<std::shared_mutex>> nobody_forgotten;
     if (core.keys()) {
-        nobody_forgotten = core.keys()->remembered_since(t.forgotten);
+        nobody_forgotten = core.keys()->remembered_since(t.basis.forgotten);
         if (!nobody_forgotten) return;
     }
     auto r = core.record_of(t.state, t.stream, t.at, {});
     if (sealed_) r.value = core.keys()->seal_snapshot(*r.value, bound_to(t.stream, t.at));
     nobody_forgotten.reset();
-    if (core.forgotten() != t.forgotten) return;  // through another ring, while it was sealed
+    if (core.forgotten() != t.basis.forgotten) return;  // through another ring, while it was sealed
     r.key = key_of(t.stream);
     r.headers.push_back(
         {std::string{version_header}, std::to_string(type_.snapshot->version)});
     r.headers.push_back({std::string{at_header}, std::to_string(t.last.value)});
+    r.headers.push_back({std::string{topic_header}, hex(t.basis.topic)});
     append_request request;
     request.records.push_back({topic, std::move(r)});
     core.log.append(request);

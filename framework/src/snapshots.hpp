@@ -6,6 +6,7 @@
 //
 //     cairn_snapshotversion    the aggregate's snapshot_version, in decimal
 //     cairn_position           position of the last event in it, in decimal
+//     cairn_topicid            id of the stream's topic, in hex: one made anew has another
 //
 // Where an event of the aggregate has a personal field, and the store has a key_ring, the value is
 // sealed; see key_store.hpp.
@@ -38,10 +39,9 @@ public:
     /// Brings a new instance to the newest snapshot that fits; false where there is none.
     bool restore(instance& to, const stream_id& stream);
 
-    /// Takes a snapshot if the policy says so. `forgotten` is what event_store_core::forgotten()
-    /// said before the state was read.
+    /// Takes a snapshot if the policy says so. `basis` is from before the state was read.
     void offer(instance& of, const stream_id& stream, std::chrono::microseconds loaded_in,
-               std::uint64_t forgotten) noexcept;
+               const state_basis& basis) noexcept;
 
     struct counts
     {
@@ -52,11 +52,11 @@ public:
 private:
     struct taken
     {
-        stream_id     stream;
-        version       at;
-        position      last;
-        any_event     state;
-        std::uint64_t forgotten;
+        stream_id   stream;
+        version     at;
+        position    last;
+        any_event   state;
+        state_basis basis;
     };
 
     std::string key_of(const stream_id& stream) const;

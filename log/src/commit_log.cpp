@@ -154,6 +154,11 @@ topic_description commit_log::describe_topic(const std::string& name) const
     return engine_->describe(*engine_->topic(name));
 }
 
+topic_id commit_log::id_of_topic(const std::string& name) const
+{
+    return engine_->topic(name)->id;
+}
+
 std::optional<topic_description> commit_log::try_describe_topic(const std::string& name) const
 {
     const auto t = engine_->find_topic(name);

@@ -333,6 +333,29 @@ TEST_CASE("all states of a decision are of one moment")
     CHECK(seen == std::vector<std::vector<int>>{{1, 1, 2}, {2, 2, 4}});
 }
 
+TEST_CASE("all events of a decision are recorded, or none: also where one is over the size limit")
+{
+    testing::a_log on{GENERATE(false, true)};
+    decider        desk{*on.log, "accounts"};
+    const auto     note = [&](std::size_t first, std::size_t second) {
+        return desk.execute(
+            "ada",
+            [&](const bank::Account& a) -> decision<bank::Deposited> {
+                if (a.cents > 3) return reject("it has enough");
+                return {bank::deposited(1, std::string(first, 'x')),
+                        bank::deposited(2, std::string(second, 'x'))};
+            },
+            from_stream<bank::Account>("accounts", "ada"));
+    };
+    CHECK(note(3, 3)->version == version{2});
+    const auto end = on.log->end_position();
+    CHECK(testing::code_of([&] { (void)note(3, 2'000'000); }) == errc::record_too_large);
+    CHECK(testing::code_of([&] { (void)note(2'000'000, 3); }) == errc::record_too_large);
+    CHECK(on.log->end_position() == end);
+    CHECK(note(3, 3)->version == version{4});
+    CHECK(note(3, 3).error().reason == "it has enough");
+}
+
 TEST_CASE("decisions that have nothing in common are never decided twice")
 {
     university_log   u;

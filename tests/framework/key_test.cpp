@@ -158,6 +158,81 @@ TEST_CASE("a key that is no text, is personal, or is one of two is refused, and 
     CHECK_THAT(refused(event<NameAsKey>{}), Catch::StartsWith("NameAsKey.name is personal"));
 }
 
+namespace {
+
+auto crate(const std::string& owner, const std::string& seal = "")
+{
+    return event<Crate>{[&](auto e) {
+        e.initAt().setHarbour("Ulm");
+        e.getAt().setPier(7);
+        e.initOwner().initId().setText(owner);
+        if (seal.empty())
+            e.initSealed().setNo();
+        else
+            e.initSealed().setBy(seal);
+    }};
+}
+
+struct Load
+{
+    std::string owner, seal{};
+};
+struct Crates : aggregate<Crate>
+{
+    decision decide(const Load& c) const { return crate(c.owner, c.seal); }
+    void     apply(Crate::Reader) {}
+};
+
+}  // namespace
+
+TEST_CASE("a tag and a key in a group of the struct are followed")
+{
+    a_log              on{false};
+    repository<Crates> crates{*on.log, "accounts"};
+    CHECK(refusal_of([&] { (void)crates.execute("ada", Load{"bob"}); }, errc::illegal_stream_id) ==
+          "Crate.owner.id.text says \"bob\", and the event is to be recorded in stream \"ada\" of "
+          "accounts: one of them is wrong");
+    const auto tags = [&](position at) {
+        return std::string{on.log->read_all(at).next()->headers.find(header_names::tags).value()};
+    };
+    CHECK(tags(crates.execute("ada", Load{"ada"})->position) == "harbour:Ulm,7");
+    CHECK(tags(crates.execute("ada", Load{"ada", "wax"})->position) == "harbour:Ulm,7,seal:wax");
+
+    struct Known : folds<Crate>
+    {
+        int  n = 0;
+        void apply(Crate::Reader) { ++n; }
+    };
+    decider    desk{*on.log, "accounts"};
+    const auto loaded = desk.execute(
+        [](const Known& known) -> decision<Crate> {
+            if (known.n != 1) return reject("there are " + std::to_string(known.n));
+            return crate("bob");
+        },
+        from_tags<Known>("harbour:Ulm", "seal:wax"));
+    REQUIRE(loaded);
+    CHECK(on.log->stream_version({"accounts", "bob"}) == version{1});
+}
+
+TEST_CASE("a tag or a key that is inside of a struct or a list is refused, and the field named")
+{
+    a_log      on{false};
+    const auto refused = [&]<class E>(event<E>) {
+        return refusal_of([&] { repository<only<E>>{*on.log, "accounts"}; }, errc::illegal_schema);
+    };
+    CHECK_THAT(refused(event<TaggedInside>{}),
+               Catch::StartsWith("TaggedInside.where holds a field that is a tag"));
+    CHECK_THAT(refused(event<TaggedInList>{}),
+               Catch::StartsWith("TaggedInList.where holds a field that is a tag"));
+    CHECK_THAT(refused(event<TaggedDeep>{}),
+               Catch::StartsWith("TaggedDeep.twin holds a field that is a tag"));
+    CHECK_THAT(refused(event<KeyInside>{}),
+               Catch::StartsWith("KeyInside.order holds a field that is the stream's id"));
+    CHECK_THAT(refused(event<SecretGroup>{}),
+               Catch::StartsWith("SecretGroup.who is a group with a field that is personal"));
+    CHECK(on.log->topics().size() == 1);
+}
+
 TEST_CASE("what is given on a log is recorded in the stream that its events name")
 {
     a_log             on{true};

@@ -13,6 +13,11 @@ struct LabelSet  { label @0 :Text; }
 struct Ping      {}
 struct OldCredit { cents @0 :UInt64; }
 struct Circle    {}
+struct OlderAmount { cents @0 :UInt32; }
+struct OldAmount   { cents @0 :UInt64; }
+struct OldLabel    { label @0 :Text; }
+struct TwoLabels   { label @0 :Text; }
+struct PriceNoted  { cents @0 :UInt64; label @1 :Text; }
 
 # ... and what it is read as.
 struct Paid    { cents @0 :UInt64; currency @1 :Text; }
@@ -71,4 +76,16 @@ struct Returned   { order @0 :Text $Cairn.key; }
 struct NumberKey  { order @0 :UInt32 $Cairn.key; }
 struct TwoKeys    { order @0 :Text $Cairn.key; parcel @1 :Text $Cairn.key; }
 struct NameAsKey  { name @0 :Text $Cairn.key $Cairn.personal(""); }
+struct Crate      # what is marked in a group is as good as outside of it
+{
+    at :group { harbour @0 :Text $Cairn.tag("harbour"); pier @1 :UInt16 $Cairn.tag(""); }
+    owner :group { id :group { text @2 :Text $Cairn.key; } }
+    sealed :union { by @3 :Text $Cairn.tag("seal"); no @4 :Void; }
+}
+struct TaggedInside { name @0 :Text; where @1 :Marked; }
+struct TaggedInList { where @0 :List(List(Marked)); }
+struct TaggedDeep   { twin @0 :TaggedDeep; inner :group { deep @1 :TaggedInside; } }
+struct KeyInside    { order @0 :Shipped; }
+struct Marked       { harbour @0 :Text $Cairn.tag("harbour"); }
+struct SecretGroup  { who :group { name @0 :Text $Cairn.personal(""); } }
 struct TaggedName { who @0 :Text; name @1 :Text $Cairn.personal("who") $Cairn.tag("name"); }

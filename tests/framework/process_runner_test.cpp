@@ -143,6 +143,55 @@ TEST_CASE("a command that was sent and not recorded is answered as it was the fi
     }
 }
 
+TEST_CASE("a process whose oldest events were removed is not gone on with: the runner stops there")
+{
+    a_shop s{GENERATE(false, true)};
+    s.place("o-1");
+    s.run();
+    CHECK(s.events("payments", "o-1") == names{"PaymentDue"});
+    s.on.log->merge();
+    s.on.log->roll_segment();
+    s.pass(1h);
+    topic_config config;
+    config.retention_ms = 1'800'000;
+    s.on.log->alter_topic("payments", config);
+    s.on.log->clean();
+    s.restart();
+    const auto failed = failure_of(*s.payments);  // its timers are due
+    CHECK_THAT(failed.what(), Catch::Contains("payments/o-1: its versions 0 to 0 were removed"));
+    CHECK(code_of([&] { std::rethrow_exception(failed.cause()); }) == errc::events_removed);
+    CHECK(s.status("o-1") == Order::Status::open);
+    CHECK(s.on.log->partition("mails", 0).end_offset() == offset{0});
+}
+
+TEST_CASE("an event over the size limit stops the runner before what it came of")
+{
+    struct Verbose : process_manager<listens_to<OrderPlaced>, records<PaymentDue>>
+    {
+        static std::string process_of(OrderPlaced::Reader e) { return e.getOrder(); }
+        reaction           react(OrderPlaced::Reader e) const
+        {
+            const auto size = e.getOrder() == "o-2" ? 2'000'000U : 3U;
+            return reaction{payment_due(e.getOrder(), std::string(size, 'x'))};
+        }
+        void apply(PaymentDue::Reader) {}
+    };
+    a_shop s{GENERATE(false, true)};
+    s.on.log->create_topic("verbose");
+    for (const auto* order : {"o-1", "o-2", "o-3"}) s.place(order);
+    process_runner<Verbose> runner{*s.on.log, "verbose"};
+    const auto              failed = failure_of(runner);
+    CHECK(code_of([&] { std::rethrow_exception(failed.cause()); }) == errc::record_too_large);
+    CHECK(s.events("verbose", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("verbose", "o-2").empty());
+    CHECK(s.events("verbose", "o-3").empty());
+    runner.skip(failed.at(), "it says too much");
+    runner.run_until_idle();
+    CHECK(s.events("verbose", "o-1") == names{"PaymentDue"});
+    CHECK(s.events("verbose", "o-2").empty());
+    CHECK(s.events("verbose", "o-3") == names{"PaymentDue"});
+}
+
 TEST_CASE("events are handled in the order of their positions")
 {
     a_shop s;

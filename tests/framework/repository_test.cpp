@@ -6,7 +6,9 @@
 
 #include <catch2/catch.hpp>
 
+#include <functional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace bank;
@@ -106,6 +108,130 @@ TEST_CASE("commands for one aggregate, from everywhere at once: each is decided 
     CHECK(refused == threads * times - 100);
     CHECK(here.load("ada").state.cents == 0);
     CHECK(here.load("ada").version == version{101});
+}
+
+TEST_CASE("a rejection, and that nothing is to happen, are of the stream as it was at that moment")
+{
+    static std::function<void()> meanwhile;
+    struct Watched : Account
+    {
+        decision decide(const Withdraw& c) const { return decided(Account::decide(c)); }
+        decision decide(const Settle& c) const { return decided(Account::decide(c)); }
+
+        static decision decided(decision then)
+        {
+            if (meanwhile) std::exchange(meanwhile, nullptr)();
+            return then;
+        }
+    };
+    a_log               on{GENERATE(false, true)};
+    repository<Watched> accounts{*on.log, "accounts"};
+    repository<Account> elsewhere{*on.log, "accounts"};
+    const auto          pay_in = [&] { elsewhere.execute("ada", Deposit{5}).value(); };
+    SECTION("a rejection")
+    {
+        meanwhile = pay_in;
+        CHECK(accounts.execute("ada", Withdraw{5})->version == version{2});
+    }
+    SECTION("a rejection that is remembered")
+    {
+        meanwhile = pay_in;
+        CHECK(
+            accounts.execute("ada", Withdraw{5}, {.command_id = "c-1", .remember_rejection = true})
+                ->version == version{2});
+    }
+    SECTION("that nothing is to happen")
+    {
+        meanwhile = pay_in;
+        CHECK(accounts.execute("ada", Settle{})->version == version{2});
+    }
+    CHECK(accounts.statistics().decided_again == 1);
+    CHECK(accounts.load("ada").state.cents == 0);
+    CHECK_FALSE(accounts.execute("ada", Withdraw{5}));
+    CHECK(accounts.statistics().decided_again == 1);
+}
+
+TEST_CASE("all events of a decision are recorded, or none")
+{
+    a_log on{GENERATE(false, true)};
+    struct Twice : Account
+    {
+        using Account::decide;
+        struct Note
+        {
+            std::size_t first, second;
+        };
+        decision decide(const Note& c) const
+        {
+            return {deposited(1, std::string(c.first, 'x')),
+                    deposited(2, std::string(c.second, 'x'))};
+        }
+    };
+    {
+        repository<Twice> accounts{*on.log, "accounts"};
+        accounts.execute("ada", Twice::Note{3, 3}).value();
+        const auto end = on.log->end_position();
+        CHECK(code_of([&] {
+                  (void)accounts.execute("ada", Twice::Note{3, 2'000'000});
+              }) == errc::record_too_large);
+        CHECK(code_of([&] {
+                  (void)accounts.execute("ada", Twice::Note{2'000'000, 3});
+              }) == errc::record_too_large);
+        CHECK_THROWS_AS(accounts.execute("ada", Move{.out = 1, .in = Account::unlucky}),
+                        std::logic_error);
+        CHECK(on.log->end_position() == end);
+    }
+    on.reopen();
+    repository<Twice> accounts{*on.log, "accounts"};
+    CHECK(accounts.load("ada").version == version{2});
+    CHECK(accounts.load("ada").state.cents == 3);
+    CHECK(accounts.execute("ada", Move{.out = 1, .in = 2})->version == version{4});
+    CHECK(accounts.load("ada").state.cents == 4);
+}
+
+TEST_CASE("an event over the size limit is refused; the next command goes on from what is true")
+{
+    a_log               on{GENERATE(false, true)};
+    repository<Account> accounts{*on.log, "accounts"};
+    accounts.execute("ada", Deposit{5}).value();
+    const auto end  = on.log->end_position();
+    const auto huge = [&] {
+        (void)accounts.execute("ada", Deposit{7, std::string(2'000'000, 'x')},
+                               {.command_id = "c-1"});
+    };
+    CHECK(code_of(huge) == errc::record_too_large);
+    CHECK(code_of(huge) == errc::record_too_large);
+    CHECK(on.log->end_position() == end);
+    CHECK(accounts.load("ada").state.cents == 5);
+    CHECK_FALSE(accounts.execute("ada", Withdraw{12}));
+    CHECK(accounts.execute("ada", Withdraw{5})->version == version{2});
+    // Smaller, it is the same command, and had not happened.
+    CHECK_FALSE(accounts.execute("ada", Deposit{7}, {.command_id = "c-1"})->repeated);
+}
+
+TEST_CASE("state in memory is of the topic that there is, not of one that was deleted")
+{
+    a_log               on{GENERATE(false, true)};
+    repository<Account> accounts{*on.log, "accounts"}, elsewhere{*on.log, "accounts"};
+    accounts.execute("ada", Deposit{100}).value();
+    accounts.execute("ada", Deposit{100}).value();
+    on.log->delete_topic("accounts");
+    on.log->create_topic("accounts", 3);
+    SECTION("where it has less than there was")
+    {
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200}));
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200},
+                                     {.command_id = "c-1", .remember_rejection = true}));
+        CHECK(accounts.execute("ada", Deposit{1})->version == version{1});
+    }
+    SECTION("where it has as much, and more")
+    {
+        for (int i = 0; i < GENERATE(2, 3); ++i) elsewhere.execute("ada", Deposit{1}).value();
+        CHECK_FALSE(accounts.execute("ada", Withdraw{200}));
+        CHECK(accounts.execute("ada", Deposit{1}));
+    }
+    CHECK(accounts.load("ada").state.cents < 10);
+    CHECK(accounts.statistics().decided_again == 0);
 }
 
 TEST_CASE("a conflict that never settles ends with an error that says how often it was tried")
@@ -269,6 +395,27 @@ TEST_CASE("a rejection is remembered where that is asked, and answers the repeat
         accounts.execute("ada", Deposit{100}).value();
         CHECK(accounts.execute("ada", Withdraw{50}, {.command_id = "c-2"}));
     }
+}
+
+TEST_CASE("a rejection that retention has taken is not told again, and is not decided again either")
+{
+    a_log               on{GENERATE(false, true)};
+    repository<Account> accounts{*on.log, "accounts"};
+    const auto          withdraw = [&] {
+        return accounts.execute(
+            "ada", Withdraw{5}, {.command_id = "c-1", .remember_rejection = true});
+    };
+    CHECK_FALSE(withdraw());
+    accounts.execute("ada", Deposit{10}).value();
+    on.log->merge();
+    on.log->roll_segment();
+    on.now += 3'600'000;
+    topic_config config;
+    config.retention_ms = 1'800'000;
+    on.log->alter_topic("__rejections", config);
+    on.log->clean();
+    CHECK(code_of(withdraw) == errc::command_reused);
+    CHECK(accounts.load("ada").state.cents == 10);
 }
 
 TEST_CASE("an event's record says what CloudEvents says, and its tags")

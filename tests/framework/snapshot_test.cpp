@@ -216,6 +216,60 @@ TEST_CASE("a snapshot of what the log does not have any more is ignored")
     CHECK(load<Account>(*on.log).version == version{0});
 }
 
+TEST_CASE("a snapshot of what a topic had before it was deleted is none of what it has now")
+{
+    for (const bool on_disk : {false, true}) {
+        a_log on{on_disk};
+        pay(*on.log, 10);
+        on.log->delete_topic("accounts");
+        on.log->create_topic("accounts", 3);
+        repository<Account> accounts{
+            *on.log, "accounts", {.snapshots = {.every_events = 0, .verified = false}}};
+        for (int i = 0; i < 12; ++i) accounts.execute("a", Pay{100}).value();
+        on.reopen();
+        CHECK(load<Account>(*on.log).state.cents == 1200);
+        CHECK(load<Account>(*on.log).state.applied == 12);
+    }
+}
+
+TEST_CASE("a snapshot that reaches past what was removed stands in for it, and no other does")
+{
+    a_log on{GENERATE(false, true)};
+    pay(*on.log, 10);
+    int behind = 0;
+    SECTION("past it") {}
+    SECTION("not past it")
+    {
+        behind = 5;
+    }
+    pay(*on.log, behind, {.every_events = 0, .verified = false});
+    on.log->merge();
+    on.log->roll_segment();
+    on.now += 3'600'000;
+    pay(*on.log, 2, {.every_events = 0, .verified = false});
+    on.log->merge();
+    on.log->roll_segment();
+    topic_config config;
+    config.retention_ms = 1'800'000;
+    on.log->alter_topic("accounts", config);
+    on.log->clean();
+    on.reopen();
+    repository<Account> accounts{
+        *on.log, "accounts", {.snapshots = {.every_events = 0, .verified = false}}};
+    if (behind > 0) {
+        CHECK(code_of([&] { (void)accounts.load("a"); }) == errc::events_removed);
+        CHECK(code_of([&] { (void)accounts.execute("a", Pay{1}); }) == errc::events_removed);
+        return;
+    }
+    for (const bool verified : {false, true}) {
+        const auto found = load<Account>(*on.log, {.every_events = 0, .verified = verified});
+        CHECK(found.state.cents == 12);
+        CHECK(found.state.applied == 2);
+    }
+    CHECK(accounts.execute("a", Pay{1})->version == version{13});
+    CHECK(accounts.load("a").state.cents == 13);
+}
+
 TEST_CASE("a snapshot only ever saves time: where there is none that fits, all events are applied")
 {
     a_log on{false};
@@ -261,7 +315,7 @@ TEST_CASE("offer() never waits for the disk; what it cannot take it leaves")
         int left = 0;
         for (int i = 0; i < 3'000; ++i) {
             account.recorded(1, 8, position{i});
-            snaps.offer(account, {"accounts", "a"}, {}, 0);
+            snaps.offer(account, {"accounts", "a"}, {}, {});
             left += account.unsaved_events() > 0;
         }
         CHECK(snaps.counted().taken == 0);

@@ -15,8 +15,8 @@ $Cxx.namespace("cairn::schema");
 
 annotation tag @0xe3b6d9a24f7c8150 (field) :Text;
 # The event can be found, and decided upon, by this field: it gets the tag "<text>:<value>", or the
-# value alone where the text is empty. For text, integers, booleans and enums. An empty text in the
-# field makes no tag.
+# value alone where the text is empty. For text, integers, booleans and enums, of the event's struct
+# and its groups. An empty text in the field makes no tag.
 
 annotation personal @0x9c1e5a7d3b60f284 (field) :Text;
 # The field says something about a person: it is recorded encrypted, with a key of that person. The
@@ -25,7 +25,7 @@ annotation personal @0x9c1e5a7d3b60f284 (field) :Text;
 
 annotation key @0x962eb5d7d2eac902 (field) :Void;
 # The field is the id of the stream that the event is recorded in: it is recorded in no other. For
-# one text of a struct, which is not personal.
+# one text of the event's struct or its groups, which is not personal.
 
 annotation version @0xf9e4abc4ace1a954 (struct) :UInt32;
 # Which version of the struct this is. Whoever changes the struct raises it.

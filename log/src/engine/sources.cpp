@@ -497,8 +497,9 @@ private:
 
     // It is not there. Compaction may take any; retention what is before the start; but not what
     // this reader could still have read when it began. (Backwards, what was removed is the end.)
-    void gone(const stream_posting& p) const
+    void gone(const stream_posting& p)
     {
+        ++removed_;
         if (direction_ == direction::backward || p.offset < began_at_) return;
         const auto start = log().start_offset(uid_);
         if (p.offset < start)
@@ -558,7 +559,10 @@ public:
             const auto at = placed->base + (p - placed->position);
             const auto uid = placed->partition_uid;
             const auto* r  = finder_.find(log(), std::move(*placed), at, nullptr);
-            if (r && !finder_.owner().shown()) continue;
+            if (r && !finder_.owner().shown()) {  // its topic was deleted
+                ++removed_;
+                continue;
+            }
             if (!r || r->offset < log().start_offset(uid)) {
                 gone(p);
                 continue;
@@ -571,8 +575,9 @@ public:
     bool forwards() const override { return direction_ == direction::forward; }
 
 private:
-    void gone(position p) const
+    void gone(position p)
     {
+        ++removed_;
         if (direction_ == direction::forward) watch_.hole(log(), p);
     }
 
@@ -666,6 +671,11 @@ bool record_range::wait(clock::time_point deadline)
         }
         if (!source.log().wait_beyond(state_->seen, deadline, &source.stopped)) return false;
     }
+}
+
+std::uint64_t record_range::removed() const noexcept
+{
+    return state_->source->removed();
 }
 
 void record_range::stop() noexcept

@@ -18,6 +18,7 @@ namespace cairn::detail {
 /// Invariants
 ///   - next() gives the records below the limit, in order, each once; then null.
 ///   - extend() moves the limit to what is committed now.
+///   - removed() counts what the index knows and next() passed over, because it is gone.
 class record_source
 {
 public:
@@ -32,10 +33,12 @@ public:
     virtual bool               forwards() const     = 0;
 
     const engine& log() const noexcept { return *engine_; }
+    std::uint64_t removed() const noexcept { return removed_; }
 
     std::atomic<bool> stopped{false};
 
 protected:
+    std::uint64_t                 removed_ = 0;
     std::shared_ptr<const engine> engine_;
 };
 

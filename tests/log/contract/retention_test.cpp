@@ -552,6 +552,48 @@ TEST_CASE_METHOD(retention_fixture, "a stream that was compacted is read by its 
 
 // ---- What is never forgotten. ----------------------------------------------------------------
 
+TEST_CASE_METHOD(retention_fixture, "a range over a stream or a query says how many of its records "
+                                    "are gone")
+{
+    const std::vector<std::string> hot{"hot"};
+    topic("orders", 1, {{"retention.ms", std::to_string(hour)}});
+    topic("table", 1, {{"cleanup.policy", "compact"}});
+    topic("lost", 1);
+    append({event("orders", "k", "a").tags(hot), event("orders", "j", "b").tags(hot)});
+    append({event("table", "k", "c").tags(hot), event("table", "k", "d").tags(hot)});
+    append({event("lost", "k", "e").tags(hot), event("lost", "k", "f")});
+    const auto removed = [&](record_range r) {
+        (void)text(r);
+        return r.removed();
+    };
+    CHECK(removed(log().read_query({{of_tags(hot)}})) == 0);
+    CHECK(removed(log().read_stream({"orders", "k"})) == 0);
+
+    seal();
+    pass(2 * hour);
+    append({event("orders", "k", "g").tags(hot), event("orders", "k", "h").tags(hot)});
+    roll_and_clean();
+    log().delete_topic("lost");
+    reading();
+    record_range query_of_all = log().read_query({{of_tags(hot)}});
+    CHECK(text(query_of_all) == "d g h");
+    CHECK(query_of_all.removed() == 4);  // a, b, c and e
+    CHECK(removed(log().read_query_backwards({{of_tags(hot)}})) == 4);
+    CHECK(removed(log().read_stream({"orders", "k"})) == 1);
+    CHECK(removed(log().read_stream({"orders", "k"}, version{1})) == 0);
+    CHECK(removed(log().read_stream({"orders", "j"})) == 1);
+    CHECK(removed(log().read_stream({"table", "k"})) == 1);
+    CHECK(removed(log().read_stream({"orders", "nobody"})) == 0);
+    CHECK(removed(log().partition("orders", 0).read(offset{2})) == 0);
+    CHECK(removed(log().read_all()) == 0);
+
+    // What comes later than what is looked at is not gone yet.
+    record_range first = log().read_query({{of_tags(hot)}});
+    CHECK(first.removed() == 0);
+    CHECK(first.next()->value == "d");
+    CHECK(first.removed() == 3);
+}
+
 TEST_CASE_METHOD(retention_fixture, "retention never weakens a condition")
 {
     topic("users", 1, {{"retention.ms", std::to_string(hour)}});

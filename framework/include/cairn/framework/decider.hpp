@@ -98,7 +98,8 @@ private:
 /// Invariants
 ///   - What was read is the append's condition (a dynamic consistency boundary): if anything
 ///     that matches was recorded since, wherever, it is decided again. No write skew.
-///   - All states are of one moment.
+///   - All states are of one moment, and of all that there was: where an event that a source asks
+///     for was removed, with its topic too, nothing is decided (events_removed).
 ///   - All events of a decision are recorded, or none.
 ///
 /// Threads   Any. Decisions that read nothing in common do not wait for each other.

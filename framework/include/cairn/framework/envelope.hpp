@@ -32,7 +32,8 @@ struct command_context
     std::optional<std::string> command_id{};
 
     /// Also when it was rejected: the rejection is recorded (in the topic __rejections) and answers
-    /// the repeat. Else a rejected command is decided again.
+    /// the repeat, as long as that is kept; then it is command_reused. Else a rejected command is
+    /// decided again.
     bool remember_rejection = false;
 
     /// Of the whole conversation; of the event or command that caused this one.

@@ -29,9 +29,10 @@ struct replay_difference
 
 struct replay_result
 {
-    std::uint64_t streams   = 0;
-    std::uint64_t decisions = 0;  ///< that were made again
-    std::uint64_t skipped   = 0;  ///< `again` had no answer
+    std::uint64_t streams    = 0;
+    std::uint64_t incomplete = 0;  ///< of them: left where retention or compaction took an event
+    std::uint64_t decisions  = 0;  ///< that were made again
+    std::uint64_t skipped    = 0;  ///< `again` had no answer
 
     /// At most `differences_max`; `different` counts all.
     std::vector<replay_difference> differences;
@@ -63,7 +64,8 @@ replay_result replay(const event_store& store, const std::string& topic,
 ///         });
 ///     for (const auto& d : changes.differences) std::cout << d.text();
 ///
-/// Each decision is decided on what was recorded, not on what would have come of the others.
+/// Each decision is decided on what was recorded, not on what would have come of the others. Behind
+/// an event that was removed nothing of its stream is.
 ///
 /// Threads  Any; the log may go on meanwhile.
 /// Errors   unknown_event and what reading throws; what `again` throws.

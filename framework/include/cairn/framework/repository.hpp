@@ -179,21 +179,23 @@ struct loaded
 ///
 /// Invariants
 ///   - What was decided was decided on what is true: if the stream has moved on meanwhile, it
-///     is decided again.
+///     is decided again; where retention or compaction has taken events of it that no snapshot
+///     stands for, nothing is decided.
 ///   - All events of a decision are recorded, or none.
 ///   - A rejection, and that nothing is to happen, are of the stream as it was at that moment.
 ///   - A repeat of a command that recorded events is answered, by its id, with what it came to the
 ///     first time, also after a restart and from another process; so is one that was rejected with
-///     remember_rejection. One that came to nothing leaves no trace: its repeat is decided again,
-///     and may record.
+///     remember_rejection, as long as __rejections is kept (for ever, unless its retention is
+///     set): then it is command_reused. One that came to nothing leaves no trace: its repeat is
+///     decided again, and may record.
 ///   - A snapshot only ever saves time: where there is none that fits, all events are applied;
-///     one that cannot be taken fails no command.
+///     one that cannot be taken fails no command. One of a topic that was deleted does not fit.
 ///
 /// Threads   Any. Commands for one aggregate take their turns; those for others share a flush.
 /// Lifetime  Keeps the log open; a copy of the handle is enough.
 /// Errors    decide() that throws: as it threw, and nothing is recorded. errc::conflict when
-///           attempts_max decisions came too late; errc::illegal_stream_id, also of
-///           an event that names another stream; what append() throws.
+///           attempts_max decisions came too late; errc::events_removed; errc::illegal_stream_id,
+///           also of an event that names another stream; what append() throws.
 template <is_aggregate A>
 class repository
 {

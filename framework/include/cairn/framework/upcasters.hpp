@@ -37,12 +37,15 @@ concept upcast_result =
 ///         .renamed<OrderPlaced>("PlaceOrder");
 ///
 /// Invariants
-///   - What comes out is looked up again: upcasters of one step each make a chain.
+///   - What a change makes is looked up again: changes of one step each make a chain, and where it
+///     comes to one event, that may be the first or second of two that are merged.
 ///   - A record counts once in its stream's version, whatever it is read as.
 ///   - Two events are merged exactly where they were recorded next to each other, as those of one
 ///     decision are: in one stream and at adjacent positions, whoever reads. A first one that
 ///     stands alone is read as itself; at the end of what is read it stands alone until more is
-///     recorded.
+///     recorded. What they are merged to may be changed, and is merged with no third.
+///   - A record that has its type's name and no id (ce_dataschema) is of the type of that name that
+///     the reader knows; else of the old one, here, that is called so.
 ///
 /// Threads   const from any thread. The functions are called from many.
 /// Lifetime  A value.

@@ -5,6 +5,7 @@
 #include <cairn/log/record.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <iterator>
 #include <memory>
 
@@ -35,7 +36,8 @@ class record_source;
 ///           offset); offset_out_of_range where retention overtook a reader: records that it had
 ///           before it when it began are gone; unknown_topic at the end of a partition or stream
 ///           whose topic was deleted meanwhile. What was gone before a range began it does not
-///           have: a stream may begin after version 0.
+///           have: a stream may begin after version 0. removed() says of streams and queries
+///           whether that is so.
 class record_range
 {
 public:
@@ -57,6 +59,10 @@ public:
         const auto now = clock::now();
         return wait(d < clock::time_point::max() - now ? now + d : clock::time_point::max());
     }
+
+    /// Of a stream or a query: how many of its records next() has passed over because they are
+    /// gone, by retention or compaction, or with their topic. 0 of others.
+    std::uint64_t removed() const noexcept;
 
     /// Makes a wait() return false, now and later.
     void stop() noexcept;
