@@ -19,7 +19,8 @@ using namespace cairn::testing;
 
 namespace {
 
-/// What is left must open, hold what was acknowledged and nothing else, and take an append.
+/// What is left must open, hold what was acknowledged and nothing else, take an append, and answer
+/// conditions and repeats by what it holds.
 verdict check(const std::string& directory, const log_workload& work)
 {
     verdict v;
@@ -32,6 +33,7 @@ verdict check(const std::string& directory, const log_workload& work)
         if (log.try_describe_topic("kept")) {
             const auto r = log.append({.records = {{"kept", {.key = "after", .value = "it"}}}});
             if (r.first < end) v.problem = "a position was given twice";
+            if (v.problem.empty()) v.problem = work.ask(log, end);
         }
     } catch (const std::exception& e) {
         v.problem = e.what();

@@ -36,7 +36,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::array topics{"kept", "short", "latest"};
-constexpr int        keys = 7, types = 3;
+constexpr int        keys = 7, types = 3, tags = 4;
 
 struct answer
 {
@@ -77,6 +77,14 @@ public:
             ask("last " + type,
                 [&](answer& a) { tell(log_.last_match(q).value_or(position{-1}).value, a); });
         }
+        for (const std::string prefix : {"kept:", "other:"})
+            for (int n = 0; n < tags; ++n) {
+                const auto  tag = prefix + std::to_string(n);
+                const query q{{{{}, {tag}}}};
+                ask("tagged " + tag, [&](answer& a) { tell(log_.read_query(q), a); });
+                ask("last " + tag,
+                    [&](answer& a) { tell(log_.last_match(q).value_or(position{-1}).value, a); });
+            }
         ask("groups", [&](answer& a) {
             for (const auto& group : log_.groups().list())
                 for (const auto& c : log_.groups().fetch(group))
