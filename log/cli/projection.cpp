@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <set>
 #include <utility>
 
 namespace cairn::cli {
@@ -100,14 +101,49 @@ auto ask_either(const looking_options& o, session& s, to_do what, Ask&& ask)
     return ask(left);
 }
 
-std::vector<projection_status> statuses(const looking_options& o, session& s)
+struct seen_projections
 {
-    return ask_either(o, s, to_do::look, [&](auto& of) {
-        if (o.projections.empty()) return of.status();
-        std::vector<projection_status> all;
-        for (const auto& name : o.projections) all.push_back(of.status(name));
-        return all;
-    });
+    std::vector<projection_status> all;        ///< those of a name are together
+    std::set<std::string>          not_fed{};  ///< that a service runs without
+};
+
+seen_projections statuses(const looking_options& o, const stored_projections& of)
+{
+    if (o.projections.empty()) return {of.status()};
+    seen_projections seen;
+    for (const auto& name : o.projections) seen.all.push_back(of.status(name));
+    return seen;
+}
+
+seen_projections statuses(const looking_options& o, projection_client& service)
+{
+    seen_projections seen;
+    const auto       unfed = service.unfed();
+    if (o.projections.empty()) seen.all = service.status();
+    for (const auto& p : unfed) {
+        if (!o.projections.empty() && std::ranges::count(o.projections, p.name) == 0) continue;
+        if (seen.not_fed.insert(p.name).second) seen.all.push_back(p);
+    }
+    for (const auto& name : o.projections) {
+        if (seen.not_fed.contains(name)) continue;
+        for (auto& p : service.instances(name)) seen.all.push_back(std::move(p));
+    }
+    return seen;
+}
+
+/// A service's, or those that one has left.
+seen_projections statuses(const looking_options& o, session& s)
+{
+    return ask_either(o, s, to_do::look, [&](auto& of) { return statuses(o, of); });
+}
+
+/// Each once, however many runners have it.
+std::vector<std::string> names_of(const std::vector<projection_status>& all)
+{
+    std::vector<std::string> names;
+    for (const auto& p : all)
+        if (names.empty() || names.back() != p.name) names.push_back(p.name);
+    return names;
 }
 
 int version_number(const looking_options& o)
@@ -156,20 +192,57 @@ std::string rate_text(double per_second)
     return per_second < 1 ? "-" : with_commas(static_cast<std::uint64_t>(per_second)) + "/s";
 }
 
-void print_table(const std::vector<projection_status>& all, session& s)
+/// "orders:0-2,5 tills:1"; "-": none.
+std::string partitions_text(std::vector<topic_partition> all)
 {
-    table t{{"PROJECTION", "VERSION >", "STATE", "POSITION >", "LAG >", "LAG-TIME >", "RATE >",
-             "PARKED >", "ERROR"}};
-    for (const auto& p : all) {
+    std::ranges::sort(all);
+    std::string text;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const bool same = i > 0 && all[i - 1].topic == all[i].topic;
+        text += same ? "," : (text.empty() ? "" : " ") + all[i].topic + ":";
+        const auto first = i;
+        while (i + 1 < all.size() && all[i + 1].topic == all[i].topic &&
+               all[i + 1].partition == all[i].partition + 1)
+            ++i;
+        text += std::to_string(all[first].partition);
+        if (i > first) text += "-" + std::to_string(all[i].partition);
+    }
+    return text.empty() ? "-" : text;
+}
+
+void print_table(const seen_projections& seen, session& s)
+{
+    // Where there is a group: who of its runners has what.
+    const bool shared = std::ranges::any_of(
+        seen.all, [](const projection_status& p) { return !p.partitions.empty(); });
+    std::vector<std::string> heading{"PROJECTION", "VERSION >",  "STATE",  "POSITION >",
+                                     "LAG >",      "LAG-TIME >", "RATE >", "PARKED >"};
+    if (shared) heading.emplace_back("PARTITIONS");
+    heading.emplace_back("ERROR");
+    table      t{std::move(heading)};
+    const auto row = [&](std::vector<std::string> cells, std::string partitions,
+                         const std::string& error) {
+        if (shared) cells.push_back(std::move(partitions));
+        cells.push_back(error.empty() ? "-" : error);
+        t.row(std::move(cells));
+    };
+    for (const auto& p : seen.all) {
+        const auto version = p.version == 0 ? "-" : std::to_string(p.version);
+        if (seen.not_fed.contains(p.name)) {
+            row({p.name, version, "not fed", std::to_string(p.upto.value), "-", "-", "-", "-"}, "-",
+                "");
+            continue;
+        }
         const auto behind = static_cast<double>(p.lag_time.count()) / 1000;
-        t.row({p.name, p.version == 0 ? "-" : std::to_string(p.version), std::string{name(p.state)},
-               std::to_string(p.upto.value), with_commas(p.lag_events),
-               p.lag_events == 0 ? "-" : as_duration(behind), rate_text(p.events_per_s),
-               with_commas(p.parked), p.error.empty() ? "-" : p.error});
+        row({p.name, version, std::string{name(p.state)}, std::to_string(p.upto.value),
+             with_commas(p.lag_events), p.lag_events == 0 ? "-" : as_duration(behind),
+             rate_text(p.events_per_s), with_commas(p.parked)},
+            partitions_text(p.partitions), p.error);
         if (const auto& r = p.rebuild)
-            t.row({p.name, std::to_string(r->version), percent_of(*r), "-",
-                   with_commas(r->total - std::min(r->total, r->events)), "-",
-                   rate_text(r->events_per_s), "-", r->error.empty() ? "-" : r->error});
+            row({p.name, std::to_string(r->version), percent_of(*r), "-",
+                 with_commas(r->total - std::min(r->total, r->events)), "-",
+                 rate_text(r->events_per_s), "-"},
+                "-", r->error);
     }
     t.print(s.out());
 }
@@ -178,7 +251,9 @@ void print_versions(const std::vector<projection_status>& all, session& s)
 {
     table t{{"PROJECTION", "VERSION >", "ANSWERS", "CODE >", "CAUGHT-UP", "TOPIC", "PARTITION >",
              "OFFSET >"}};
-    for (const auto& p : all)
+    std::string last;  // the versions are those of all who run it
+    for (const auto& p : all) {
+        if (std::exchange(last, p.name) == p.name) continue;
         for (const auto& v : p.versions) {
             const auto row = [&](std::string topic, std::string partition, std::string next) {
                 t.row({p.name, std::to_string(v.number), v.active ? "yes" : "no",
@@ -190,11 +265,15 @@ void print_versions(const std::vector<projection_status>& all, session& s)
             for (const auto& [at, progress] : v.checkpoint.partitions)
                 row(at.topic, std::to_string(at.partition), std::to_string(progress.next.value));
         }
+    }
     t.print(s.out());
 }
 
-void print_json(const projection_status& p, session& s)
+void print_json(const projection_status& p, bool fed, session& s)
 {
+    const auto known = [&](auto n) {
+        return fed ? std::optional{static_cast<std::int64_t>(n)} : std::nullopt;
+    };
     std::string line;
     json_writer json{line};
     json.begin_object().field("projection", printable(p.name));
@@ -202,10 +281,10 @@ void print_json(const projection_status& p, session& s)
         json.name("version").null();
     else
         json.field("version", p.version);
-    json.field("state", name(p.state)).field("position", p.upto.value);
-    json.field("end_position", p.end.value).field("lag", p.lag_events);
-    json.field("lag_ms", p.lag_time.count()).field("events_per_s", p.events_per_s);
-    json.field("parked", p.parked).field("error", printable(p.error));
+    json.field("state", fed ? name(p.state) : "not fed").field("position", p.upto.value);
+    json.field("end_position", p.end.value).field("lag", known(p.lag_events));
+    json.field("lag_ms", known(p.lag_time.count())).field("events_per_s", p.events_per_s);
+    json.field("parked", known(p.parked)).field("error", printable(p.error));
     json.field("stands_before", p.stands_before ? std::optional{p.stands_before->value}
                                                 : std::optional<std::int64_t>{});
     json.name("rebuild");
@@ -218,7 +297,10 @@ void print_json(const projection_status& p, session& s)
     } else {
         json.null();
     }
-    json.name("versions").begin_array();
+    json.name("partitions").begin_array();
+    for (const auto& at : p.partitions)
+        json.begin_object().field("topic", at.topic).field("partition", at.partition).end_object();
+    json.end_array().name("versions").begin_array();
     for (const auto& v : p.versions) {
         json.begin_object().field("version", v.number).field("active", v.active);
         json.field("code_version", v.checkpoint.code_version);
@@ -242,16 +324,16 @@ int status(const looking_options& o, session& s)
     if (every.count() < 1 || !std::in_range<int>(every.count()))
         throw usage_error{"--every: from 1ms to 24d"};
     for (;;) {
-        const auto all = statuses(o, s);
+        const auto seen = statuses(o, s);
         if (o.watch && !o.json() && s.out().is_terminal()) s.out().write("\x1b[H\x1b[J");
         if (o.json())
-            for (const auto& p : all) print_json(p, s);
-        else if (all.empty())
+            for (const auto& p : seen.all) print_json(p, !seen.not_fed.contains(p.name), s);
+        else if (seen.all.empty())
             s.note("there are no projections");
         else if (o.versions)
-            print_versions(all, s);
+            print_versions(seen.all, s);
         else
-            print_table(all, s);
+            print_table(seen, s);
         if (!o.watch) return 0;
         s.out().flush();
         // A signal ends it.
@@ -384,16 +466,27 @@ int drop(const looking_options& o, session& s)
 int skip(const looking_options& o, session& s)
 {
     check_execute(o);
-    auto       service = service_for(o, "skipping an event");
-    const auto now     = service.status(o.projection);
-    if (!now.stands_before)
+    auto service = service_for(o, "skipping an event");
+    // Of a group each may stand before another.
+    auto standing = service.instances(o.projection);
+    std::erase_if(standing, [](const auto& p) { return !p.stands_before; });
+    if (standing.empty())
         throw error{errc::invalid_argument,
                     printable(o.projection) + " stands before no event: there is none to skip"};
-    const auto at = now.stands_before->value;
-    if (o.position && *o.position != at)
+    std::ranges::sort(standing, {}, &projection_status::stands_before);
+    const auto which = std::ranges::find_if(standing, [&](const auto& p) {
+        return !o.position || *o.position == p.stands_before->value;
+    });
+    if (which == standing.end()) {
+        std::string places;
+        for (const auto& p : standing)
+            places += (places.empty() ? "" : ", ") + std::to_string(p.stands_before->value);
         throw error{errc::invalid_argument, printable(o.projection) + " stands before position " +
-                                                std::to_string(at) + ", and not before " +
+                                                places + ", and not before " +
                                                 std::to_string(*o.position)};
+    }
+    const auto& now = *which;
+    const auto  at  = now.stands_before->value;
     if (o.execute) service.skip(o.projection, *now.stands_before);
     say_done(o, s,
              (o.execute ? "skipped" : "would skip") + std::string{" position "} +
@@ -523,8 +616,7 @@ int verify_tables(looking_options& o, session& s)
 {
     o.projection = o.projections.empty() ? "the projections" : o.projections.front();
     auto service = service_for(o, "verifying");
-    if (o.projections.empty())
-        for (const auto& p : service.status()) o.projections.push_back(p.name);
+    if (o.projections.empty()) o.projections = names_of(service.status());
     table       t{{"PROJECTION", "POSITION >", "DIGEST", "REBUILT", "RESULT"}};
     std::size_t different = 0;
     for (const auto& which : o.projections) {
@@ -745,7 +837,8 @@ void add_running(command& projection)
         c.text(
             "Of a projection that stops at an event that it cannot handle: that event will not "
             "count, and it goes on behind it. Shows which it is; with --execute it is left out. "
-            "It needs the service's code.");
+            "Where several runners of a group stand, it is the first of their events. It needs "
+            "the service's code.");
         add_projection_argument(c, *o);
         c.value("--position", "N", o->position, "Only where it stands before this position.");
         add_execute_options(c, *o);
@@ -774,8 +867,10 @@ void add_projection(command& root)
         auto& c = projection.add("status", "Show how far projections are, and what they do");
         c.text(
             "LAG is how many records were not read yet, LAG-TIME how old the oldest of them is. "
-            "A version that is being built has a line of its own. Without a service, the lag is "
-            "of the topics of which something was counted.");
+            "A version that is being built has a line of its own, and so has each runner of a "
+            "group, with its partitions. What has tables beside those of the service, but no "
+            "runner in it, is not fed: a projection that was renamed, for instance. Without a "
+            "service, the lag is of the topics of which something was counted.");
         c.arguments("PROJECTION", o->projections, "Which; without any, all.").completes =
             completion::projection;
         c.options().back()->required = false;
@@ -783,20 +878,23 @@ void add_projection(command& root)
         c.value("--every", "DURATION", o->every, "How often, with --watch; without it, 1s.");
         c.flag("--versions", o->versions, "Show the versions that are kept, and their offsets.");
         add_common(c, *o, true);
-        c.json("one object per projection",
+        c.json("one object per projection, or per runner of a group",
                {{"projection", "Its name."},
                 {"version", "Of its tables, that answers; null: none can."},
-                {"state", "idle, catching up, following, retrying, failed or paused."},
+                {"state",
+                 "idle, catching up, following, retrying, failed, paused, stalled or not fed."},
                 {"position", "All before it is in the tables."},
                 {"end_position", "The position that the next record will get."},
-                {"lag", "Records that were not read yet."},
-                {"lag_ms", "How old the oldest of them is."},
+                {"lag", "Records that were not read yet; null: it is not fed."},
+                {"lag_ms", "How old the oldest of them is; likewise."},
                 {"events_per_s", "Read, in the last seconds."},
-                {"parked", "How many events are parked."},
+                {"parked", "How many events are parked; likewise."},
                 {"error", "What failed, and where; or empty."},
                 {"stands_before", "The position of the event that it failed at, or null."},
                 {"rebuild",
                  "null, or an object: version, events, total, events_per_s, remaining_ms, error."},
+                {"partitions",
+                 "In a group, those of this runner: an array of objects: topic, partition."},
                 {"versions",
                  "An array of objects: version, active, code_version, complete, paused, and "
                  "partitions with topic, partition and offset."}});
@@ -835,7 +933,7 @@ void add_projection_names(command& generate)
     auto& c = generate.add("projections", "Print the names of the projections");
     add_data_option(c, *o);
     c.does([o](session& s) {
-        for (const auto& p : statuses(*o, s)) s.out().write(p.name + '\n');
+        for (const auto& n : names_of(statuses(*o, s).all)) s.out().write(n + '\n');
         return 0;
     });
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -24,9 +25,25 @@ namespace cairn::detail {
 class control_link
 {
 public:
-    control_link(std::string name, projection_core& of) : name_{std::move(name)}, of_{&of} {}
+    /// `group` is what runners of this name have in common where they are in one group; null: it
+    /// is in none. Neither it nor the store is kept.
+    control_link(std::string name, projection_core& of, std::weak_ptr<const void> group = {},
+                 std::weak_ptr<table_store> store = {})
+        : name_{std::move(name)}, group_{std::move(group)}, store_{std::move(store)}, of_{&of}
+    {
+    }
 
     const std::string& name() const noexcept { return name_; }
+
+    /// null: it is gone.
+    std::shared_ptr<table_store> store() const noexcept { return store_.lock(); }
+
+    /// Both handle partitions of one projection, in one group.
+    bool shares_with(const control_link& other) const noexcept
+    {
+        const auto group = group_.lock();
+        return this != &other && group && group == other.group_.lock();
+    }
 
     bool is_closed() const
     {
@@ -75,11 +92,13 @@ private:
         projection_core*   core = nullptr;
     };
 
-    const std::string               name_;
-    mutable std::mutex              mutex_;  // what follows
-    std::condition_variable         over_;
-    projection_core*                of_;
-    std::vector<std::atomic<bool>*> asking_;
+    const std::string                name_;
+    const std::weak_ptr<const void>  group_;
+    const std::weak_ptr<table_store> store_;
+    mutable std::mutex               mutex_;  // what follows
+    std::condition_variable          over_;
+    projection_core*                 of_;
+    std::vector<std::atomic<bool>*>  asking_;
 };
 
 }  // namespace cairn::detail

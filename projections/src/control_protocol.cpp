@@ -11,8 +11,9 @@ namespace cairn::detail {
 
 namespace {
 
-constexpr std::array<std::pair<control_verb, std::string_view>, 13> verbs{{
+constexpr std::array<std::pair<control_verb, std::string_view>, 14> verbs{{
     {control_verb::status, "status"},
+    {control_verb::unfed, "unfed"},
     {control_verb::rebuild, "rebuild"},
     {control_verb::cancel_rebuild, "cancel_rebuild"},
     {control_verb::pause, "pause"},
@@ -101,8 +102,10 @@ rebuild_progress rebuild_from(const json_value& o)
 
 json_value as_json(const projection_status& s)
 {
-    json_value::list versions;
+    json_value::list versions, partitions;
     for (const auto& v : s.versions) versions.push_back(as_json(v));
+    for (const auto& p : s.partitions)
+        partitions.emplace_back(members{{"topic", p.topic}, {"partition", p.partition}});
     json_value o{members{{"name", s.name},
                          {"version", s.version},
                          {"state", static_cast<int>(s.state)},
@@ -115,6 +118,7 @@ json_value as_json(const projection_status& s)
                          {"events_per_s", s.events_per_s},
                          {"error", s.error},
                          {"parked", s.parked},
+                         {"partitions", std::move(partitions)},
                          {"versions", std::move(versions)}}};
     if (s.stands_before) o.set("stands_before", s.stands_before->value);
     if (s.rebuild) o.set("rebuild", as_json(*s.rebuild));
@@ -139,6 +143,8 @@ projection_status status_from(const json_value& o)
     if (o.has("stands_before"))
         s.stands_before = position{number<std::int64_t>(o, "stands_before")};
     if (o.has("rebuild")) s.rebuild = rebuild_from(o["rebuild"]);
+    for (const auto& p : o["partitions"].items())
+        s.partitions.push_back({text(p, "topic"), number<std::int32_t>(p, "partition")});
     for (const auto& v : o["versions"].items()) s.versions.push_back(version_from(v));
     return s;
 }

@@ -24,6 +24,7 @@ constexpr std::size_t request_bytes_max = std::size_t{64} << 10;
 
 enum class control_verb {
     status,
+    unfed,
     rebuild,
     cancel_rebuild,
     pause,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "feed_gate.hpp"
 
+#include "partition_note.hpp"
+
 #include <cairn/projections/detail/json_text.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <span>
 
 namespace cairn::detail {
@@ -13,10 +14,8 @@ namespace {
 
 constexpr const char* feeds_topic = "__feeds";
 
-std::string text_of(const topic_partition& in)
-{
-    return in.topic + "-" + std::to_string(in.partition);
-}
+/// So many of what is parked are looked at together.
+constexpr std::size_t parked_at_once = 256;
 
 }  // namespace
 
@@ -40,29 +39,21 @@ feed_gate::feed_gate(event_store events, std::string projection, feed_lines& lin
 {
 }
 
-std::string feed_gate::name_of(const topic_partition& in) const
+stream_id feed_gate::note_of(const topic_partition& in) const
 {
-    return projection_ + "/" + text_of(in);
+    return detail::note_of(feeds_topic, projection_, in);
 }
 
 stream_id feed_gate::note_of(const topic_partition& in, offset at) const
 {
-    return {feeds_topic, name_of(in) + "/" + std::to_string(at.value)};
+    auto note = note_of(in);
+    note.key += "/" + std::to_string(at.value);
+    return note;
 }
 
 offset feed_gate::noted(const topic_partition& in) const
 {
-    const stream_id note{feeds_topic, name_of(in)};
-    auto            newest = events_.log().read_stream_backwards(note);
-    const auto*     r      = newest.next();
-    offset          upto{0};
-    if (r == nullptr || !r->value) return upto;
-    const auto end = r->value->data() + r->value->size();
-    if (const auto read = std::from_chars(r->value->data(), end, upto.value);
-        read.ec != std::errc{} || read.ptr != end)
-        throw error{errc::malformed_event, "the newest record of " + note.topic + "/" + note.key +
-                                               " is no offset: somebody else wrote it; delete it"};
-    return upto;
+    return noted_in(events_.log(), note_of(in));
 }
 
 bool feed_gate::owed(const topic_partition& in, offset at) const
@@ -71,6 +62,31 @@ bool feed_gate::owed(const topic_partition& in, offset at) const
     auto        newest = events_.log().read_stream_backwards(note_of(in, at));
     const auto* r      = newest.next();
     return r != nullptr && r->value;
+}
+
+void feed_gate::open(const parked_list& parked)
+{
+    if (lines_.shapes().empty()) return;
+    look();
+    std::optional<parked_event> last;
+    for (auto some = parked(parked_at_once, last); !some.empty();
+         some      = parked(parked_at_once, last)) {
+        ensure_notes(events_.log(), feeds_topic);
+        std::map<topic_partition, offset> before, after;
+        events_of                         owed_now;
+        for (const auto& e : some) {
+            const auto [known, first] = before.try_emplace(e.in);
+            if (first) known->second = noted(e.in);
+            if (e.at < known->second) continue;
+            owed_now.emplace_back(e.in, e.at);
+            after[e.in] = e.at.next();
+        }
+        note(after, owed_now, {});
+        // Nor need the others be looked at that are before the note of their partition.
+        last     = std::move(some.back());
+        last->at = std::max(last->at, before.at(last->in) - 1);
+    }
+    lines_.collect();
 }
 
 void feed_gate::look()
@@ -97,21 +113,27 @@ void feed_gate::note(const std::map<topic_partition, offset>& out, const events_
             r.value = std::move(value);
             request.records.push_back({feeds_topic, std::move(r)});
         };
+        std::map<topic_partition, offset> before;
         for (const auto& [in, upto] : out) {
             // The version first: what is appended between the two reads makes ours be refused.
-            const stream_id note{feeds_topic, name_of(in)};
-            const auto      at = log.stream_version(note);
-            if (noted(in) >= upto) continue;
-            request.expect.push_back({note, expected_version::exactly(at)});
-            add(note.key, std::to_string(upto.value));
+            const auto progress = note_of(in);
+            const auto at       = log.stream_version(progress);
+            if ((before[in] = noted(in)) >= upto) continue;
+            request.expect.push_back({progress, expected_version::exactly(at)});
+            add(progress.key, std::to_string(upto.value));
         }
+        bool owes = false;
+        for (const auto& [in, at] : owed_now)
+            if (at >= before.at(in)) {
+                add(note_of(in, at).key, "parked");
+                owes = true;
+            }
         for (const auto& [in, at] : paid) add(note_of(in, at).key, std::nullopt);
-        for (const auto& [in, at] : owed_now) add(note_of(in, at).key, "parked");
-        if (!owed_now.empty() && !noted_parked_) add(projection_ + "/parked", "ever");
+        if (owes && !noted_parked_) add(projection_ + "/parked", "ever");
         if (request.records.empty()) return;
         const auto result = log.try_append(request);
         if (result) {
-            noted_parked_ = noted_parked_ || !owed_now.empty();
+            noted_parked_ = noted_parked_ || owes;
             return;
         }
         if (result.error().code != errc::wrong_expected_version)
@@ -159,11 +181,7 @@ void feed_gate::deliver(std::size_t feed, const std::vector<const emitted_line*>
 void feed_gate::pass()
 {
     if (lines_.empty()) return;
-    topic_config compacted;
-    compacted.cleanup_delete  = false;
-    compacted.cleanup_compact = true;
-    auto log                  = events_.log();
-    log.ensure_topic(feeds_topic, 1, compacted);
+    ensure_notes(events_.log(), feeds_topic);
 
     std::map<topic_partition, offset>             before;  // out before this batch
     std::map<topic_partition, offset>             after;
@@ -200,16 +218,11 @@ void feed_gate::pass_parked(const topic_partition& in, offset at)
 {
     if (!lines_.collects()) return;
     look();
-    const bool is_owed = owed(in, at);
-    if (!is_owed && (lines_.all().empty() || at < noted(in))) return;
+    if (!owed(in, at)) return;
     std::vector<std::vector<const emitted_line*>> of_feed(lines_.shapes().size());
     for (const auto& l : lines_.all()) of_feed[l.feed].push_back(&l);
     for (std::size_t feed = 0; feed < of_feed.size(); ++feed) deliver(feed, of_feed[feed], false);
-    // One that is not owed was parked by this version alone, while it was built.
-    if (is_owed)
-        note({}, {}, {{in, at}});
-    else
-        note({{in, at.next()}}, {}, {});
+    note({}, {}, {{in, at}});
 }
 
 void feed_gate::give_up(const topic_partition& in, offset at)

@@ -17,16 +17,22 @@
 //     <projection>/<topic>-<partition>/<offset>   but for this event, which was parked
 //     <projection>/parked                         one ever was
 //
+// Lines of what was handled while a version was built are nobody's, and count as out. What it has
+// parked then is noted so when it begins to deliver.
+//
 // Offsets only grow; of two that append at once one looks again.
 #pragma once
 
 #include <cairn/projections/detail/feed_lines.hpp>
 #include <cairn/projections/feed_sink.hpp>
+#include <cairn/projections/view.hpp>
 
 #include <cairn/framework/event_store.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +41,10 @@ namespace cairn::detail {
 
 using feed_sinks = std::map<std::string, std::shared_ptr<feed_sink>>;
 
+/// What is parked, in the order of its places: behind that one, so many at the most.
+using parked_list = std::function<std::vector<parked_event>(
+    std::size_t at_most, const std::optional<parked_event>& after)>;
+
 /// Throws invalid_argument where a feed has no sink, or a sink no feed.
 void check_sinks(const std::string& projection, const feed_lines& feeds, const feed_sinks& sinks);
 
@@ -42,8 +52,9 @@ void check_sinks(const std::string& projection, const feed_lines& feeds, const f
 ///   - Shut, as it is at first, it lets nothing pass.
 ///   - What has passed once does not pass again in this process; nor in another once pass() has
 ///     returned.
-///   - An event that was parked while it was open is owed until its lines have passed, through
-///     whichever gate, or it is given up.
+///   - An event that was parked while it was open, or when it opened and nobody had delivered it,
+///     is owed until its lines have passed, through whichever gate, or it is given up.
+///   - What is in memory does not grow with how many are parked.
 ///
 /// Threads   One at a time.
 /// Lifetime  Not longer than the lines and the sinks.
@@ -54,7 +65,8 @@ public:
     feed_gate(event_store events, std::string projection, feed_lines& lines,
               const feed_sinks& sinks);
 
-    void open() { lines_.collect(); }
+    /// Notes what is owed of what is parked. Throws: it is shut, and can be opened again.
+    void open(const parked_list& parked);
 
     /// Sees what others have noted. To be called before events are handled.
     void look();
@@ -63,7 +75,7 @@ public:
 
     /// Delivers what there is, but for what is out, and notes it and what is parked.
     void pass();
-    /// Delivers what an event made that was parked; nothing, where that is out.
+    /// Delivers what an event made that was parked, where it is owed.
     void pass_parked(const topic_partition& in, offset at);
     /// Nobody will deliver that parked event.
     void give_up(const topic_partition& in, offset at);
@@ -78,11 +90,14 @@ private:
         friend auto   operator<=>(const line_number&, const line_number&) = default;
     };
 
-    std::string name_of(const topic_partition& in) const;
-    stream_id   note_of(const topic_partition& in, offset at) const;
-    offset      noted(const topic_partition& in) const;
-    bool        owed(const topic_partition& in, offset at) const;
-    /// All before those offsets is out, but for what is newly owed; and what is paid is.
+    /// Of a partition; of an event that is owed.
+    stream_id note_of(const topic_partition& in) const;
+    stream_id note_of(const topic_partition& in, offset at) const;
+    offset    noted(const topic_partition& in) const;
+    bool      owed(const topic_partition& in, offset at) const;
+    /// All before those offsets is out, but for what is newly owed; and what is paid is. What
+    /// another has noted meanwhile to be out, or owed, stays so. REQUIRES: `out` is past all that
+    /// is newly owed.
     void      note(const std::map<topic_partition, offset>& out, const events_of& owed_now,
                    const events_of& paid);
     feed_line whole(const emitted_line& l) const;

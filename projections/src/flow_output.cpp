@@ -2,21 +2,29 @@
 //
 // What flows make goes to its topics before the tables, and how far they have come, are committed:
 //
-//     one append to the log:   the events, and "all that positions up to p caused is there"
-//     one commit of the store: the rows, and "all up to q is in the tables"
+//     one append to the log:   the events, and "all that offsets before p of this partition
+//                              caused is there", of each partition that they are from
+//     one commit of the store: the rows, and "all before q of this partition is in the tables"
 //
 // A crash between the two leaves q behind p. The events from q on are handled again, and come to
-// the same, as the tables are what they were then; what positions up to p caused is not appended a
-// second time. Where batches begin and end does not matter, nor which version of the tables it is.
+// the same, as the tables are what they were then; what offsets before p caused is not appended a
+// second time. Where batches begin and end does not matter, nor which version of the tables it is,
+// nor who handles which partition. (In a group others may have changed the tables meanwhile. What
+// is in the topic stays as it is.)
 //
-// p is the newest record of __flows under the projection's name: the position as text. Of two that
-// append at once, only one finds it as it was; the other looks again.
+// It is in __flows, the newest record of each key:
+//
+//     <projection>/<topic>-<partition>   all that events before this offset caused is there
+//
+// By partition and not by position: in a group one member may be past what another comes to only
+// now. Offsets only grow; of two that append at once one looks again.
 #include <cairn/projections/detail/flow_output.hpp>
+
+#include "partition_note.hpp"
 
 #include <cairn/framework/detail/event_record.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 namespace cairn::detail {
@@ -25,45 +33,37 @@ namespace {
 
 constexpr const char* flows_topic = "__flows";
 
-position appended_upto(const commit_log& log, const stream_id& progress)
+/// Of a partition that outputs are from.
+struct partition_progress
 {
-    auto        newest = log.read_stream_backwards(progress);
-    const auto* r      = newest.next();
-    position    p{-1};
-    if (r == nullptr || !r->value) return p;
-    const auto end = r->value->data() + r->value->size();
-    if (const auto read = std::from_chars(r->value->data(), end, p.value);
-        read.ec != std::errc{} || read.ptr != end)
-        throw error{errc::malformed_event, "the newest record of " + progress.topic + "/" +
-                                               progress.key +
-                                               " is no position: somebody else "
-                                               "wrote it; delete it"};
-    return p;
-}
+    stream_id note;
+    version   at;
+    offset    done, upto;  // as it is noted; as it will be
+};
 
 }  // namespace
 
 void append_outputs(const event_store& events, const std::string& projection,
                     std::span<const flow_output> all)
 {
-    auto            log = events.log();
-    const stream_id progress{flows_topic, projection};
-    topic_config    compacted;
-    compacted.cleanup_delete  = false;
-    compacted.cleanup_compact = true;
-    log.ensure_topic(progress.topic, 1, compacted);
+    auto log = events.log();
+    ensure_notes(log, flows_topic);
 
     for (;;) {
-        // The version first: what is appended between the two reads makes ours be refused.
-        const auto at   = log.stream_version(progress);
-        const auto done = appended_upto(log, progress);
-        auto       upto = done;
-
-        append_request               request;
-        std::map<stream_id, version> next;
+        append_request                                request;
+        std::map<topic_partition, partition_progress> partitions;
+        std::map<stream_id, version>                  next;
         for (const auto& o : all) {
-            if (o.cause <= done) continue;
-            upto             = std::max(upto, o.cause);
+            auto [from, seen_first] = partitions.try_emplace(o.in);
+            auto& p                 = from->second;
+            if (seen_first) {
+                // The version first: what is appended between the two reads makes ours be refused.
+                p.note = note_of(flows_topic, projection, o.in);
+                p.at   = log.stream_version(p.note);
+                p.done = p.upto = noted_in(log, p.note);
+            }
+            if (o.at < p.done) continue;
+            p.upto           = std::max(p.upto, o.at.next());
             auto [in, first] = next.try_emplace(o.to);
             if (first) {
                 in->second = log.stream_version(o.to);
@@ -74,9 +74,12 @@ void append_outputs(const event_store& events, const std::string& projection,
             in->second  = in->second.next();
             request.records.push_back({o.to.topic, std::move(r)});
         }
-        if (upto == done) return;
-        request.expect.push_back({progress, expected_version::exactly(at)});
-        request.records.push_back({progress.topic, {progress.key, std::to_string(upto.value)}});
+        if (request.records.empty()) return;
+        for (const auto& [in, p] : partitions) {
+            if (p.upto == p.done) continue;
+            request.expect.push_back({p.note, expected_version::exactly(p.at)});
+            request.records.push_back({p.note.topic, {p.note.key, std::to_string(p.upto.value)}});
+        }
         const auto result = log.try_append(request);
         if (result) return;
         if (result.error().code != errc::wrong_expected_version)

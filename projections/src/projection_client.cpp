@@ -86,7 +86,17 @@ std::vector<projection_status> projection_client::status()
 
 projection_status projection_client::status(const std::string& projection)
 {
-    return ask(directory_, waiting_, {control_verb::status, projection}).projections.at(0);
+    return instances(projection).at(0);
+}
+
+std::vector<projection_status> projection_client::instances(const std::string& projection)
+{
+    return ask(directory_, waiting_, {control_verb::status, projection}).projections;
+}
+
+std::vector<projection_status> projection_client::unfed()
+{
+    return ask(directory_, waiting_, {control_verb::unfed}).projections;
 }
 
 int projection_client::rebuild(const std::string& projection)

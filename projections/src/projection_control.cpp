@@ -17,7 +17,9 @@
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <exception>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -31,6 +33,7 @@ using detail::control_link;
 using detail::control_request;
 using detail::control_verb;
 using detail::descriptor;
+using detail::projection_core;
 using detail::text_of;
 
 constexpr std::size_t connections_max    = 64;
@@ -112,16 +115,19 @@ struct projection_control::impl
     void add(std::shared_ptr<control_link> link)
     {
         const std::lock_guard lock{mutex};
-        auto&                 known = links[link->name()];
-        if (known && !known->is_closed())
-            throw error{errc::invalid_argument,
-                        "the control has a projection " + link->name() + " already"};
-        known = std::move(link);
+        std::erase_if(links, [](const auto& l) { return l.second->is_closed(); });
+        const auto [first, last] = links.equal_range(link->name());
+        for (auto known = first; known != last; ++known)
+            if (!known->second->shares_with(*link))
+                throw error{errc::invalid_argument,
+                            "the control has a projection " + link->name() +
+                                " already, which is not another runner of its group"};
+        links.emplace(link->name(), std::move(link));
     }
 
     // ---- What is asked. ------------------------------------------------------------------------
 
-    /// One, or all that run.
+    /// Those of one name, in the order in which they were added; or all that run.
     std::vector<std::shared_ptr<control_link>> named(const std::string& name)
     {
         const std::lock_guard lock{mutex};
@@ -129,7 +135,7 @@ struct projection_control::impl
         std::vector<std::shared_ptr<control_link>> all;
         std::string                                names;
         for (const auto& [n, link] : links) {
-            names += (names.empty() ? "" : ", ") + n;
+            if (link == links.lower_bound(n)->second) names += (names.empty() ? "" : ", ") + n;
             if (name.empty() || n == name) all.push_back(link);
         }
         if (all.empty() && !name.empty())
@@ -139,20 +145,131 @@ struct projection_control::impl
         return all;
     }
 
+    /// ask(runner) of each, without those that go meanwhile.
+    template <class Ask>
+    static void of_each(const std::vector<std::shared_ptr<control_link>>& all,
+                        std::atomic<bool>& stopping, Ask&& ask)
+    {
+        for (const auto& link : all) {
+            try {
+                link->use(stopping, [&](projection_core& runner) { ask(*link, runner); });
+            } catch (const error& e) {
+                if (e.code() != errc::closed || !link->is_closed()) throw;
+            }
+        }
+    }
+
+    std::vector<projection_status> statuses(const std::string& name, std::atomic<bool>& stopping)
+    {
+        std::vector<projection_status> all;
+        of_each(named(name), stopping, [&](const auto& /*link*/, auto& runner) {
+            all.push_back(runner.source()->status());
+        });
+        if (all.empty() && !name.empty())
+            throw error{errc::closed, "projection " + name + " runs no more"};
+        return all;
+    }
+
+    /// Only versions() is asked of a store: who begins to feed such a projection must find nothing
+    /// of it open.
+    std::vector<projection_status> unfed(std::atomic<bool>& stopping)
+    {
+        const auto                     all = named("");
+        std::set<std::string>          fed;
+        std::set<const table_store*>   seen;
+        std::vector<projection_status> found;
+        for (const auto& link : all) fed.insert(link->name());
+        of_each(all, stopping, [&](const control_link& link, projection_core& runner) {
+            const auto store = link.store();
+            if (!store || !seen.insert(store.get()).second) return;
+            try {
+                for (const auto& name : store->projections())
+                    if (!fed.contains(name))
+                        found.push_back(
+                            status_of(name, store->versions(name), runner.source()->status().end));
+            } catch (const error& e) {
+                if (e.code() != errc::store_unavailable) throw;
+            }
+        });
+        std::ranges::stable_sort(found, {}, &projection_status::name);
+        return found;
+    }
+
+    static projection_status status_of(const std::string&          name,
+                                       std::vector<stored_version> versions, position end)
+    {
+        projection_status s;
+        s.name     = name;
+        s.end      = end;
+        s.versions = std::move(versions);
+        for (const auto& v : s.versions) {
+            if (!v.active) continue;
+            s.version = v.number;
+            s.upto    = v.checkpoint.upto();
+            if (v.checkpoint.paused) s.state = projection_state::paused;
+        }
+        return s;
+    }
+
+    /// Of a group, who stands there does it. One that has lost the partition to another may say so
+    /// still, and then refuses.
+    void skip(const control_request& r, std::atomic<bool>& stopping)
+    {
+        std::exception_ptr why;
+        for (const auto& link : named(r.projection)) {
+            try {
+                return link->use(stopping, [&](projection_core& runner) {
+                    // Else it would first handle all before it.
+                    if (runner.source()->status().stands_before != r.position)
+                        throw error{errc::invalid_argument, "projection " + r.projection +
+                                                                " does not stand before position " +
+                                                                std::to_string(r.position.value)};
+                    runner.skip(r.position);
+                });
+            } catch (const error& e) {
+                if (e.code() != errc::invalid_argument && e.code() != errc::closed) throw;
+                why = std::current_exception();
+            }
+        }
+        std::rethrow_exception(why);
+    }
+
+    /// Who is asked for all of a group: the one that was added first; to end a rebuild, one that
+    /// has begun it.
+    std::shared_ptr<control_link> one_for_all(const control_request& r, std::atomic<bool>& stopping)
+    {
+        const auto all = named(r.projection);
+        if (r.verb == control_verb::cancel_rebuild && all.size() > 1)
+            for (const auto& link : all)
+                if (link->use(stopping, [](projection_core& runner) {
+                        return runner.source()->status().rebuild.has_value();
+                    }))
+                    return link;
+        return all.front();
+    }
+
     control_answer answer(const control_request& r, std::atomic<bool>& stopping)
     {
         control_answer a;
         if (r.verb == control_verb::status) {
-            for (const auto& link : named(r.projection))
-                a.projections.push_back(
-                    link->use(stopping, [](auto& runner) { return runner.source()->status(); }));
+            a.projections = statuses(r.projection, stopping);
+            return a;
+        }
+        if (r.verb == control_verb::unfed) {
+            a.projections = unfed(stopping);
             return a;
         }
         if (r.projection.empty())
             throw error{errc::invalid_argument, "which projection? the request names none"};
-        named(r.projection).front()->use(stopping, [&](detail::projection_core& runner) {
+        if (r.verb == control_verb::skip) {
+            skip(r, stopping);
+            return a;
+        }
+        one_for_all(r, stopping)->use(stopping, [&](projection_core& runner) {
             switch (r.verb) {
             case control_verb::status:
+            case control_verb::unfed:
+            case control_verb::skip:
                 break;
             case control_verb::rebuild: {
                 runner.rebuild();
@@ -179,14 +296,6 @@ struct projection_control::impl
             case control_verb::drop:
                 runner.drop(r.version);
                 break;
-            case control_verb::skip:
-                // Else it would first handle all before it.
-                if (runner.source()->status().stands_before != r.position)
-                    throw error{errc::invalid_argument, "projection " + r.projection +
-                                                            " does not stand before position " +
-                                                            std::to_string(r.position.value)};
-                runner.skip(r.position);
-                break;
             case control_verb::parked:
                 a.parked = some_parked(runner, r);
                 break;
@@ -205,8 +314,7 @@ struct projection_control::impl
     }
 
     /// So many that an answer is not large; at least one, if there is one.
-    static std::vector<parked_event> some_parked(detail::projection_core& runner,
-                                                 const control_request&   r)
+    static std::vector<parked_event> some_parked(projection_core& runner, const control_request& r)
     {
         constexpr std::size_t at_once = 16;
         parked_event          after;
@@ -404,12 +512,12 @@ struct projection_control::impl
     const descriptor  listener;
     const descriptor  wake;
 
-    std::mutex                                           mutex;  // what follows
-    std::condition_variable                              changed;
-    bool                                                 closing = false;
-    std::map<std::string, std::shared_ptr<control_link>> links;
-    std::deque<std::shared_ptr<job>>                     to_do;
-    std::vector<std::shared_ptr<job>>                    doing;
+    std::mutex                                                mutex;  // what follows
+    std::condition_variable                                   changed;
+    bool                                                      closing = false;
+    std::multimap<std::string, std::shared_ptr<control_link>> links;
+    std::deque<std::shared_ptr<job>>                          to_do;
+    std::vector<std::shared_ptr<job>>                         doing;
 
     std::vector<std::thread> threads;
 };

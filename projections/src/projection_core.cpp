@@ -71,8 +71,11 @@ void projection_core::impl::choose_versions()
         return;
     }
     active_number = active->number;
-    if (mine == active) {
+    if (active->checkpoint.code_version == type.code_version) {
         answer_from(make(active->number));
+        // A newer one that is whole was swapped back from; one that is not goes on.
+        if (mine->number > active->number && !mine->checkpoint.complete)
+            building = make(mine->number, false);
         return;
     }
     // Other code made what answers. Its tables are read where they have the same shape, and
@@ -81,11 +84,6 @@ void projection_core::impl::choose_versions()
         others = store->open(name, active->number, 0, shapes);
     } catch (const error& why) {
         if (why.code() != errc::shape_differs) throw;
-    }
-    if (active->checkpoint.code_version == type.code_version) {
-        // A newer version of the same code was not finished.
-        others.reset();
-        answer_from(make(active->number));
     }
     building = make(mine ? mine->number : next_number(), false);
 }
@@ -174,11 +172,15 @@ void projection_core::impl::rebuild()
 {
     const std::lock_guard one{life};
     join_retired();
-    std::shared_ptr<fed_version> begun;
     {
         const std::lock_guard lock{mutex};
         if (building) return;
-        begun = building = make(next_number(), false);
+    }
+    // Not with the lock: the store and the group are asked. Nobody else begins one meanwhile.
+    const auto begun = make(next_number(), false);
+    {
+        const std::lock_guard lock{mutex};
+        building = begun;
     }
     if (running) begin_thread(begun);
 }
@@ -197,6 +199,7 @@ void projection_core::impl::cancel_rebuild_held()
         if (!building || !answering) return;
         ended = building;
     }
+    const bool anothers = with && with->is_built_by_another(this);
     end_thread(ended);
     int number = 0;
     {
@@ -206,7 +209,7 @@ void projection_core::impl::cancel_rebuild_held()
         building.reset();
     }
     ended.reset();
-    store->drop(name, number);
+    if (!anothers) store->drop(name, number);
 }
 
 void projection_core::impl::swap_to(int number)
@@ -231,7 +234,7 @@ void projection_core::impl::swap_to(int number)
         refuse("code of version " + std::to_string(found->checkpoint.code_version) +
                " made it; run that code");
     auto now = make(number);
-    if (now->run->paused() != paused) now->run->pause(paused);
+    if (const bool is = is_paused(); now->run->paused() != is) now->run->pause(is);
     store->activate(name, number);
     const auto old = answer_from(now);
     if (with) with->activated(number);
@@ -253,6 +256,11 @@ void projection_core::impl::drop(int number)
     store->drop(name, number);
 }
 
+bool projection_core::impl::is_paused()
+{
+    return paused || (with && is_paused_in_group());
+}
+
 void projection_core::impl::pause()
 {
     const std::lock_guard one{life};
@@ -260,7 +268,8 @@ void projection_core::impl::pause()
         paused = true;
         for (const auto& v : fed()) end_thread(v);
     }
-    for (const auto& v : fed()) v->run->pause(true);
+    for (const auto& v : fed())
+        if (!with || !is_building(*v)) v->run->pause(true);
 }
 
 void projection_core::impl::resume()
@@ -274,7 +283,12 @@ void projection_core::impl::resume()
         begin_all(!is_inline);
     } catch (...) {
         // Inline, what comes first may fail: as when it is recorded.
-        for (const auto& v : fed()) v->run->fail(std::current_exception());
+        for (const auto& v : fed())
+            if (is_building(*v))
+                begin_thread(v);
+            else
+                v->run->fail(std::current_exception());
+        begin_watch();
     }
 }
 
@@ -291,7 +305,7 @@ void projection_core::impl::reset()
     }
     const auto now    = make(newest + 1);
     const int  number = now->run->number();
-    if (paused) now->run->pause(true);
+    if (is_paused()) now->run->pause(true);
     store->activate(name, number);
     auto old = answer_from(now);
     if (with) with->activated(number);

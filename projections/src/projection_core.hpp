@@ -116,6 +116,9 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     bool is_building(const fed_version& v);
 
+    /// It may be another who has paused it.
+    bool is_paused_in_group();
+
     void tell(fed_version& v, bool at_once);
 
     rebuild_progress progress_of(const fed_version& v) const;
@@ -151,6 +154,8 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     /// Whoever records something counts it, and what others have recorded meanwhile, before the
     /// call returns. As with a flush, one does it for all.
     void start_inline();
+    /// Counts up to there. True: another version answers now, and is to count it.
+    bool count_inline(position last);
 
     void start();
 
@@ -179,6 +184,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
 
     void drop(int number);
 
+    bool is_paused();
     void pause();
 
     void resume();
@@ -222,7 +228,7 @@ struct projection_core::impl final : projection_source, std::enable_shared_from_
     const projection_options           options;
     const std::vector<table_shape>     shapes;
 
-    std::mutex            life;  // one of run_until_idle(), start(), stop(), … at a time
+    std::timed_mutex      life;  // one of run_until_idle(), start(), stop(), … at a time
     bool                  running = false;  // protected by it
     std::shared_ptr<void> inlined;          // likewise
     std::atomic<bool>     is_inline{false};

@@ -5,6 +5,14 @@
 
 namespace cairn::detail {
 
+namespace {
+
+/// Leaves a build that another of the group has paused.
+struct paused_in_group
+{};
+
+}  // namespace
+
 // ---- In a group. -------------------------------------------------------------------------------
 
 void projection_core::impl::hear(int version, const shared_projection::progress& done)
@@ -33,18 +41,21 @@ bool projection_core::impl::follow(fed_version& v)
     {
         const std::lock_guard lock{mutex};
         if (building && building->run->number() == active) now = building;
-        if (now && !built) return true;  // its own thread sees to that
+        if (now && !built && now->has_thread) return true;  // that thread sees to it
+        if (!built && answering.get() != &v) return true;
     }
-    if (built) {
+    if (now) {
         now->run->look();
-        retire(answer_from(now));
-        return false;
+        now->run->open_feeds();
+        now->run->fail(nullptr);
+    } else
+        now = make(active);
+    if (!built && v.has_thread) {
+        if (now->thread.joinable()) now->thread.join();  // it has failed, and is over
+        begin_thread(now);
     }
-    if (answering.get() != &v) return true;
-    now = make(active);
-    if (v.thread.joinable()) begin_thread(now);
     retire(answer_from(now));
-    return true;
+    return !built;
 }
 
 void projection_core::impl::catch_up_shared(fed_version& v, const std::atomic<bool>& stopping)
@@ -94,6 +105,7 @@ void projection_core::impl::catch_up(fed_version& v, const std::atomic<bool>& st
     if (with && !built) return catch_up_shared(v, stopping);
     std::shared_ptr<void> builds;
     if (with) {
+        if (is_paused_in_group()) return;
         if (!with->begin_building(this, v.run->number())) return v.run->look();
         builds = {this, [this](void* who) { with->end_building(who); }};
         v.run->begin_again();
@@ -104,15 +116,30 @@ void projection_core::impl::catch_up(fed_version& v, const std::atomic<bool>& st
         v.begun         = clock::now();
         v.done_at_begin = done;
     }
-    v.run->catch_up(
-        stopping,
-        [&] {
-            if (built) tell(v, false);
-        },
-        built ? built_before() : projection_run::everything);
+    try {
+        v.run->catch_up(
+            stopping,
+            [&] {
+                if (built) tell(v, false);
+                if (with && is_paused_in_group()) throw paused_in_group{};
+            },
+            built ? built_before() : projection_run::everything);
+    } catch (const paused_in_group&) {
+        return;
+    }
     if (!built || stopping) return;
     swap_in(v, stopping);
-    if (!is_building(v)) v.run->catch_up(stopping);  // what it left to deliver
+    if (!with && !is_building(v)) v.run->catch_up(stopping);  // what it left to deliver
+}
+
+bool projection_core::impl::is_paused_in_group()
+{
+    std::shared_ptr<fed_version> on;
+    {
+        const std::lock_guard lock{mutex};
+        on = answering;
+    }
+    return on && on->run->tables()->read()->checkpoint().paused;
 }
 
 bool projection_core::impl::is_building(const fed_version& v)
@@ -190,12 +217,19 @@ void projection_core::impl::begin_thread(const std::shared_ptr<fed_version>& v)
     v->run->interrupt(false);
     busy_with(v);
     try {
+        v->has_thread = true;
         v->thread     = std::thread{[self = this, v] {
-            self->feed(*v);
+            try {
+                self->feed(*v);
+            } catch (...) {
+                v->run->fail(std::current_exception());
+                v->run->interrupt(true);
+            }
+            v->has_thread = false;
             self->done_with(v);
         }};
-        v->has_thread = true;
     } catch (...) {
+        v->has_thread = false;
         done_with(v);
         throw;
     }
@@ -365,23 +399,32 @@ void projection_core::impl::start_inline()
     if (inlined) return;
     is_inline = true;
     inlined   = events.on_recorded([this](position last) {
-        std::shared_ptr<fed_version> v;
+        while (count_inline(last)) continue;
+    });
+}
+
+bool projection_core::impl::count_inline(position last)
+{
+    std::shared_ptr<fed_version> v;
+    {
+        const std::lock_guard lock{mutex};
+        v = answering;
+        if (!v || v->stopping || paused || v->run->upto() > last) return false;
+        if (const auto failure = v->run->failure(); failure && !passes(failure)) return false;
+        busy.push_back(v);
+    }
+    const std::shared_ptr<void> done{nullptr, [&](void*) { done_with(v); }};
+    try {
+        const auto held = v->run->hold();
         {
             const std::lock_guard lock{mutex};
-            v = answering;
-            if (!v || v->stopping || paused || v->run->upto() > last) return;
-            if (const auto failure = v->run->failure(); failure && !passes(failure)) return;
-            busy.push_back(v);
+            if (v != answering) return true;  // another took its place while it was waited for
         }
-        const std::shared_ptr<void> done{nullptr, [&](void*) { done_with(v); }};
-        try {
-            const auto held = v->run->hold();
-            if (v->run->upto() > last) return;
-            v->run->catch_up_held(v->stopping, {});
-        } catch (...) {
-            v->run->fail(std::current_exception());
-        }
-    });
+        if (v->run->upto() <= last) v->run->catch_up_held(v->stopping, {});
+    } catch (...) {
+        v->run->fail(std::current_exception());
+    }
+    return false;
 }
 
 void projection_core::impl::start()
@@ -415,7 +458,10 @@ void projection_core::impl::stop() noexcept
 stop_result projection_core::impl::stop(clock::duration timeout)
 {
     {
-        const std::lock_guard one{life};
+        const auto             deadline = deadline_of(timeout);
+        const std::unique_lock one{life, deadline};
+        if (!one)
+            return {false, "projection " + name + " is being asked for something that takes long"};
         running = false;
         std::unique_lock lock{mutex};
         for (const auto& v : {answering, building}) {
@@ -424,7 +470,7 @@ stop_result projection_core::impl::stop(clock::duration timeout)
             if (v->asleep) v->asleep->stop();
         }
         changed.notify_all();
-        if (!changed.wait_until(lock, deadline_of(timeout), [&] { return busy.empty(); })) {
+        if (!changed.wait_until(lock, deadline, [&] { return busy.empty(); })) {
             const auto v = busy.front();
             lock.unlock();
             return {false, busy_words(*v)};

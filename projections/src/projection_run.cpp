@@ -53,6 +53,7 @@ projection_run::projection_run(event_store events, std::string name, int number,
       at_{tables_->read()->checkpoint()},
       upto_{at_.upto()}
 {
+    for (auto& h : handling_) h = -1;
     if (at_.epoch > 0 && at_.subscription != subscription())
         throw error{errc::shape_differs,
                     "projection " + name_ + " version " + std::to_string(number_) +
@@ -99,7 +100,7 @@ std::vector<projection_run::source> projection_run::open_sources()
     for (auto& at : handled_partitions()) {
         const auto p     = events_.log().partition(at.topic, at.partition);
         const auto start = p.start_offset();
-        const auto end   = p.end_offset();
+        auto       end   = p.end_offset();
         offset     next{0};
         {
             const std::lock_guard lock{mutex_};
@@ -121,15 +122,23 @@ std::vector<projection_run::source> projection_run::open_sources()
                                                   ", and retention has removed all before " +
                                                   std::to_string(start.value) +
                                                   ": rebuild the projection from what is left"};
+        if (no_further_) end = std::min(end, counted_in(at));
         if (next >= end || options_.query) continue;
         const auto from    = std::max(next, start);
         auto       records = p.read(from);
         source     s{std::move(at), std::move(records), static_cast<std::uint64_t>(end - from)};
+        if (no_further_) s.end = end;
         all.push_back(std::move(s));
     }
     if (options_.query) all.push_back(open_query());
     for (auto& s : all) s.move();
     return all;
+}
+
+offset projection_run::counted_in(const topic_partition& in) const
+{
+    const auto known = no_further_->find(in);
+    return known == no_further_->end() ? offset{0} : known->second.next;
 }
 
 std::uint64_t projection_run::subscription() const
@@ -166,9 +175,10 @@ projection_run::source projection_run::open_query() const
                 next = known->second.next;
     }
     source s{{}, events_.log().read_query(q, upto()), 0};
-    s.leave_out = [counted = std::move(counted)](const record_view& r) {
+    s.leave_out = [this, counted = std::move(counted)](const record_view& r) {
         const auto known = counted.find(*r.from);
-        return known == counted.end() || r.offset < known->second;
+        return known == counted.end() || r.offset < known->second ||
+               (no_further_ && r.offset >= counted_in(*r.from));
     };
     return s;
 }
@@ -200,10 +210,6 @@ projection_checkpoint projection_run::after(std::span<const source> sources, pos
     }
     for (auto& [at, p] : now.partitions)
         if (!with_ || owns(at)) p.upto = std::max(p.upto, upto);
-    if (with_) {
-        ++now.epoch;  // a runner that takes the tables for its own alone is fenced
-        now.subscription = subscription();
-    }
     return now;
 }
 
@@ -298,12 +304,12 @@ void projection_run::handle(position end, position not_beyond,
     };
     const auto guarded = [&](const topic_partition& in, const record_view& r, auto&& handler) {
         step(projection_step::handling);
-        handling_.store(r.position.value, std::memory_order_relaxed);
+        handling_[0].store(r.position.value, std::memory_order_relaxed);
         try {
             handled_.fetch_add(handler(), std::memory_order_relaxed);
-            handling_.store(-1, std::memory_order_relaxed);
+            handling_[0].store(-1, std::memory_order_relaxed);
         } catch (...) {
-            handling_.store(-1, std::memory_order_relaxed);
+            handling_[0].store(-1, std::memory_order_relaxed);
             throw handler_threw{in, r.offset, r.position,
                                 std::string{r.headers.find(header_names::type).value_or("")},
                                 std::current_exception()};
@@ -323,7 +329,7 @@ void projection_run::handle(position end, position not_beyond,
             const auto park     = [&](const std::string& why, std::int64_t attempts) {
                 parked_.park(s.at, r, why, attempts, time_now());
                 access_.feeds().park(s.at, r.offset);
-                told.records.push_back(parked_record(s.at, r, why));
+                if (tells_) told.records.push_back(parked_record(s.at, r, why));
             };
             if (left_out && aside->parked)
                 park(aside->why, 1);
@@ -385,6 +391,11 @@ void projection_run::catch_up_held(const std::atomic<bool>&     stopping,
     feed(std::min(events_.log().end_position(), before), stopping, each_commit);
 }
 
+void projection_run::go_no_further_than(const projection_checkpoint& at)
+{
+    no_further_ = at.partitions;
+}
+
 void projection_run::catch_up_to(position end)
 {
     const std::atomic<bool> go{false};
@@ -430,7 +441,11 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
     while (auto threw = run(everything)) {
         // What comes before it counts. (A handler that does not do the same each time may throw
         // earlier now.)
-        while (auto earlier = run(threw->where)) threw = std::move(earlier);
+        for (auto before = read_.load() + 1; before != read_.load();) {
+            before = read_.load();
+            while (auto earlier = run(threw->where)) threw = std::move(earlier);
+            if (!with_) break;  // else that was one batch of it
+        }
         if (options_.on_failure == on_failure::stop) throw failed_at(*threw);
         aside = put_aside{threw->where, true, words_of(threw->cause)};
     }
@@ -467,7 +482,12 @@ void projection_run::skip(position which)
 void projection_run::commit_changes(table_writer& to, std::span<const row_change> changes,
                                     const projection_checkpoint& c, position upto)
 {
-    const auto commit = [&] { to.commit(changes, c); };
+    auto as = c;
+    if (with_) {
+        ++as.epoch;  // a runner that takes the tables for its own alone is fenced
+        as.subscription = subscription();
+    }
+    const auto commit = [&] { to.commit(changes, as); };
     if (with_)
         with_->commit(number_, changes, upto, commit);
     else if (feed_ != nullptr)
@@ -586,7 +606,7 @@ void projection_run::pause(bool paused)
         const std::lock_guard lock{mutex_};
         at_.paused = paused;
     }
-    writer->commit({}, after({}, position{0}));
+    commit_changes(*writer, {}, after({}, position{0}), this->upto());
 }
 
 bool projection_run::paused() const
@@ -610,13 +630,20 @@ void projection_run::complete()
 
 void projection_run::share(std::shared_ptr<shared_projection> with)
 {
+    const auto            all = partitions();
     const std::lock_guard lock{mutex_};
     with_ = std::move(with);
-    upto_ = position{0};  // until all have said how far they are
+    // What the store says of each; it is more when they say so.
+    upto_ = all.empty() ? position{0} : everything;
+    for (const auto& at : all) {
+        const auto known = at_.partitions.find(at);
+        upto_ = std::min(upto_, known == at_.partitions.end() ? position{0} : known->second.upto);
+    }
 }
 
 void projection_run::own(const std::vector<topic_partition>& partitions)
 {
+    const std::lock_guard held{feeding_};  // not while a batch is handled
     const std::lock_guard lock{mutex_};
     own_ = partitions;
 }

@@ -10,11 +10,14 @@
 
 #include <cairn/projections/projection_runner.hpp>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <span>
 
 namespace cairn::detail {
@@ -47,7 +50,11 @@ public:
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
 
     /// From now on its feeds deliver. By who holds it, or has just made it.
-    void open_feeds() { feeds_.open(); }
+    void open_feeds()
+    {
+        feeds_.open();
+        tells_ = true;
+    }
 
     /// Handles what there was in the log when it began; less where it is to stop, and nothing from
     /// `before` on. `each_commit` is called after every commit.
@@ -93,6 +100,9 @@ public:
     std::size_t retry_parked(const std::atomic<bool>& stopping);
     void        skip_parked(const topic_partition& in, offset at);
 
+    /// Of each partition it handles what is counted there, and no more.
+    void go_no_further_than(const projection_checkpoint& at);
+
     /// As catch_up(), of what is before `end`.
     void catch_up_to(position end);
     void catch_up_to(position end, const std::atomic<bool>& stopping);
@@ -116,11 +126,14 @@ public:
     };
     counts counted() const noexcept;
 
-    /// The event that is in its handler now.
+    /// The event that is in its handler now; of several threads' the first.
     std::optional<position> handling() const noexcept
     {
-        const auto p = handling_.load(std::memory_order_relaxed);
-        return p < 0 ? std::nullopt : std::optional{position{p}};
+        std::optional<position> first;
+        for (const auto& h : handling_)
+            if (const position p{h.load(std::memory_order_relaxed)}; p.value >= 0)
+                first = first ? std::min(*first, p) : p;
+        return first;
     }
     /// "sales-0 offset 17 (position 40, Sold)"
     std::string event_at(position p) const;
@@ -138,11 +151,12 @@ private:
     /// A partition, read in its order; or what matches a query, of all of them.
     struct source
     {
-        topic_partition    at;  ///< where `next` is
-        record_range       records;
-        std::uint64_t      left;  ///< records that there were when it was opened; 0: of a query
-        const record_view* next = nullptr;
-        offset             done{-1};  ///< all before is handled, and not yet in at_; -1: none
+        topic_partition       at;  ///< where `next` is
+        record_range          records;
+        std::uint64_t         left;  ///< records that there were when it was opened; 0: of a query
+        const record_view*    next = nullptr;
+        offset                done{-1};  ///< all before is handled, and not yet in at_; -1: none
+        std::optional<offset> end{};     ///< it goes no further
 
         /// Of a query: the same of the other partitions, and what is to be left out.
         std::map<topic_partition, offset>       passed{};
@@ -152,6 +166,7 @@ private:
         {
             do next = records.next();
             while (next != nullptr && leave_out && leave_out(*next));
+            if (next != nullptr && end && next->offset >= *end) next = nullptr;
             if (!leave_out || next == nullptr || *next->from == at) return;
             if (done.value >= 0) passed[at] = std::exchange(done, offset{-1});
             at = *next->from;
@@ -185,6 +200,7 @@ private:
     void                refresh(table_writer& from);
     std::vector<source> open_sources();
     source              open_query() const;
+    offset              counted_in(const topic_partition& in) const;
     /// Which events are counted, as a number.
     std::uint64_t subscription() const;
     /// Says of the partitions that what is before `end` is done.
@@ -227,6 +243,11 @@ private:
     const projection_options&                options_;
     table_feed* const                        feed_;  // null: nobody can follow
 
+    std::optional<std::map<topic_partition, partition_progress>> no_further_;
+
+    /// It answers: what it parks is told.
+    bool tells_ = false;
+
     std::mutex                         feeding_;
     std::shared_ptr<projection_base>   itself_;
     parked_events                      parked_;
@@ -249,7 +270,10 @@ private:
     std::exception_ptr              failure_;
 
     std::atomic<std::uint64_t> read_{0}, handled_{0}, commits_{0};
-    std::atomic<std::int64_t>  handling_{-1};  // a position; -1: no event is in its handler
+
+    /// Of each thread a position; -1: no event is in its handler.
+    static constexpr std::size_t                       threads_max = 64;
+    std::array<std::atomic<std::int64_t>, threads_max> handling_;
 };
 
 }  // namespace cairn::detail

@@ -222,10 +222,17 @@ void projection_core::impl::skip(position which)
 
 verification projection_core::impl::verify(const std::atomic<bool>& stopping)
 {
-    const auto   v    = answering_one();
-    const auto   held = v->run->hold();
-    verification result;
-    result.upto       = v->run->upto();
+    const auto                           v = answering_one();
+    verification                         result;
+    projection_checkpoint                at;
+    std::map<std::string, std::uint64_t> stored;
+    {
+        // Of one moment: others of a group may go on. Not longer, for the store's sake.
+        const auto reader = v->run->tables()->read();
+        at                = reader->checkpoint();
+        stored            = digests(*reader, shapes);
+    }
+    result.upto       = at.upto();
     const auto memory = memory_tables();
     // It leaves out what the other has left out: parked events, and no more.
     auto o    = options;
@@ -233,10 +240,10 @@ verification projection_core::impl::verify(const std::atomic<bool>& stopping)
     o.threads = 1;  // one after the other: what rows_apart claims is checked by this
     projection_run again{events, name, 1, memory->open(name, 1, type.code_version, shapes),
                          type,   o};
-    again.catch_up_to(result.upto, stopping);
+    again.go_no_further_than(at);
+    again.catch_up_to(events.log().end_position(), stopping);
     if (stopping)
         throw error{errc::closed, "projection " + name + " was stopped while it was verified"};
-    const auto stored  = digests(*v->run->tables()->read(), shapes);
     const auto rebuilt = digests(*again.tables()->read(), shapes);
     const auto whole   = [](const auto& all) {
         std::uint64_t h = 0;
@@ -272,14 +279,18 @@ std::string projection_core::impl::stalled(fed_version& v) const
     const auto                       at = options.clock ? options.clock() : clock::now();
     std::optional<clock::time_point> since;
     std::string                      why;
-    const auto                       failure = v.run->failure();
+    const auto                       failure     = v.run->failure();
+    const bool                       is_paused   = v.run->paused();
+    const bool                       is_anothers = with && with->is_built_by_another(this);
     {
         const std::lock_guard lock{mutex};
         why = words_of(failure);
         // What is counted inline goes on when something is recorded, and need not before.
+        // Nor what is paused, or waits for another of the group.
         const bool goes_on = failure || std::any_of(busy.begin(), busy.end(),
                                                     [&](const auto& b) { return b.get() == &v; });
-        now.behind         = goes_on ? left : 0;
+        const bool waits   = is_paused || (building.get() == &v && is_anothers);
+        now.behind         = goes_on && !waits ? left : 0;
         since              = v.watch.look(now, at);
     }
     if (!since) return {};

@@ -67,6 +67,12 @@ std::optional<int> shared_projection::builds() const
     return builder_ ? std::optional{building_} : std::nullopt;
 }
 
+bool shared_projection::is_built_by_another(const void* who) const
+{
+    const std::lock_guard lock{mutex_};
+    return builder_ != nullptr && builder_ != who;
+}
+
 bool shared_projection::begin_building(const void* who, int version)
 {
     const std::lock_guard lock{mutex_};

@@ -53,6 +53,7 @@ public:
 
     /// The version that is being built, by whoever it is.
     std::optional<int> builds() const;
+    bool               is_built_by_another(const void* who) const;
     /// False: another does. REQUIRES: it is who builds, or nobody listens as it any more.
     bool begin_building(const void* who, int version);
     void end_building(const void* who) noexcept;

@@ -64,8 +64,9 @@ struct projection_run::part
     };
     std::priority_queue<source*, std::vector<source*>, later> queue;
 
-    void handle(position end, std::size_t events_max, std::size_t bytes_max,
-                std::chrono::steady_clock::time_point until, const std::atomic<bool>& stopping)
+    void handle(std::atomic<std::int64_t>& handling, position end, std::size_t events_max,
+                std::size_t bytes_max, std::chrono::steady_clock::time_point until,
+                const std::atomic<bool>& stopping)
     {
         read = handled = 0;
         access.write(reader.get());
@@ -77,6 +78,7 @@ struct projection_run::part
             auto&       s = *queue.top();
             const auto& r = *s.next;
             if (r.position >= end) break;
+            handling.store(r.position.value, std::memory_order_relaxed);
             queue.pop();
             handled += dispatch.dispatch(r, to);
             s.done = r.offset.next();
@@ -85,6 +87,7 @@ struct projection_run::part
             if (s.next != nullptr) queue.push(&s);
         }
         if (dispatch.waits()) handled += dispatch.finish(to);
+        handling = -1;
     }
 
     /// All before it is handled.
@@ -99,6 +102,7 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
 {
     auto threads = options_.threads;
     if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
+    threads = std::min(threads, threads_max);
     if (threads < 2 || alone_ || with_ || options_.query || !options_.feeds.empty() ||
         !allows_it(access_))
         return false;
@@ -135,7 +139,8 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
     team       all{parts.size()};
     const auto n           = parts.size();
     const auto handle_part = [&](std::size_t i) {
-        parts[i]->handle(end, std::max<std::size_t>(1, options_.commit_events_max / n),
+        parts[i]->handle(handling_[i], end,
+                         std::max<std::size_t>(1, options_.commit_events_max / n),
                          options_.commit_bytes_max / n,
                          std::chrono::steady_clock::now() + options_.commit_time_max, stopping);
     };
@@ -147,6 +152,7 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
                 all.run(handle_part);
             } catch (...) {
                 // One after the other they come to the same event, and say which it is.
+                for (auto& h : handling_) h = -1;
                 alone_ = true;
                 access_.forget();
                 return false;

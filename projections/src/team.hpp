@@ -24,17 +24,14 @@ class team
 public:
     explicit team(std::size_t members)
     {
-        for (std::size_t i = 1; i < members; ++i) others_.emplace_back([this, i] { work(i); });
-    }
-    ~team()
-    {
-        {
-            const std::lock_guard lock{mutex_};
-            over_ = true;
+        try {
+            for (std::size_t i = 1; i < members; ++i) others_.emplace_back([this, i] { work(i); });
+        } catch (...) {
+            end();
+            throw;
         }
-        begun_.notify_all();
-        for (auto& t : others_) t.join();
     }
+    ~team() { end(); }
     team(const team&)            = delete;
     team& operator=(const team&) = delete;
 
@@ -57,6 +54,16 @@ public:
     }
 
 private:
+    void end() noexcept
+    {
+        {
+            const std::lock_guard lock{mutex_};
+            over_ = true;
+        }
+        begun_.notify_all();
+        for (auto& t : others_) t.join();
+    }
+
     static std::exception_ptr outcome(const std::function<void(std::size_t)>& part, std::size_t i)
     {
         try {

@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,10 +78,34 @@ class Projections(cli_test.Program):
         self.assertEqual((status["parked"], status["lag"], status["error"]), (2, 0, ""))
         self.assertEqual([v["version"] for v in status["versions"]], [1])
         self.assertEqual({p["topic"] for p in status["versions"][0]["partitions"]}, {"tills"})
+        self.assertEqual(status["partitions"], [])  # it is in no group
         versions = self.projection("status", "best_sellers", "--versions").lines
         self.assertEqual(versions[0].split()[:3], ["PROJECTION", "VERSION", "ANSWERS"])
         self.fails("invalid_argument", "projection", "status", "worst_sellers")
         self.assertEqual(self.cairn("generate", "projections").lines, ["best_sellers"])
+        self.end(service)
+
+    def test_what_no_runner_of_the_service_feeds_is_said_to_be_so(self):
+        self.stopped()
+        # As a projection leaves it that has got another name.
+        tables = pathlib.Path(self.data, "projections")
+        shutil.copytree(tables / "best_sellers@2", tables / "old_sellers@2")
+        shutil.copy(tables / "best_sellers.active", tables / "old_sellers.active")
+        service = self.service()
+        fed, not_fed = self.projection("status", "-f", "json").json
+        self.assertEqual((fed["projection"], fed["parked"]), ("best_sellers", 2))
+        self.assertEqual((not_fed["projection"], not_fed["state"], not_fed["version"]),
+                         ("old_sellers", "not fed", 2))
+        self.assertEqual((not_fed["lag"], not_fed["lag_ms"], not_fed["parked"]),
+                         (None, None, None))
+        self.assertIn("not fed", self.projection("status").lines[2])
+        (named,) = self.projection("status", "old_sellers", "-f", "json").json
+        self.assertEqual(named, not_fed)
+        self.assertEqual(self.projection("status", "best_sellers", "-f", "json").json[0]["state"],
+                         fed["state"])
+        self.fails("invalid_argument", "projection", "status", "worst_sellers")
+        self.assertEqual(self.cairn("generate", "projections").lines,
+                         ["best_sellers", "old_sellers"])
         self.end(service)
 
     def test_watching_goes_on_until_it_is_interrupted(self):

@@ -18,10 +18,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -32,7 +35,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Handles nothing of "bad" as long as it is not mended, and waits at "slow" until it is let go.
+/// Handles nothing of "bad…" as long as it is not mended, and waits at "slow" until it is let go.
 struct moody_till : projection<sales::Sold>
 {
     table<std::string, std::int64_t> spent{this, "spent"};
@@ -45,7 +48,8 @@ struct moody_till : projection<sales::Sold>
     void on(sales::Sold::Reader e, const origin&)
     {
         const std::string customer{e.getCustomer()};
-        if (customer == "bad" && !mended) throw std::runtime_error{"bad \xff and not mended"};
+        if (customer.starts_with("bad") && !mended)
+            throw std::runtime_error{"bad \xff and not mended"};
         if (customer == "slow") {
             std::unique_lock lock{mutex};
             holds = true;
@@ -111,6 +115,55 @@ struct raw_client
 std::int64_t spent(const projection_runner<moody_till>& runner, const std::string& customer)
 {
     return runner.view().read()->spent.find(customer).value_or(0);
+}
+
+/// Two instances of a service that share its partitions; the time is the test's.
+struct two_tills
+{
+    explicit two_tills(commit_log l) : log{std::move(l)} {}
+
+    std::unique_ptr<projection_runner<moody_till>> instance()
+    {
+        return std::make_unique<projection_runner<moody_till>>(
+            log, "till", store, projection_options{.topics = {"sales"}, .group = group});
+    }
+    /// Until both have their partitions, and have handled them or stand before an event.
+    void settle()
+    {
+        for (int i = 0; i < 10; ++i) {
+            now.store(now.load() + group_coordinator::clock::duration{1s}.count());
+            for (const auto* r : {&one, &two}) try {
+                    if (*r) (*r)->run_until_idle();
+                } catch (const projection_failed&) {
+                    // Its status says so.
+                }
+        }
+    }
+
+    commit_log                                 log;
+    std::atomic<group_coordinator::clock::rep> now{1'000'000'000'000};
+    local_group_coordinator                    coordinator{
+        log, {}, [this] {
+            return group_coordinator::instant{group_coordinator::clock::duration{now.load()}};
+        }};
+    projection_group                               group{coordinator};
+    std::shared_ptr<table_store>                   store = memory_tables();
+    std::unique_ptr<projection_runner<moody_till>> one   = instance();
+    std::unique_ptr<projection_runner<moody_till>> two   = instance();
+};
+
+/// A customer "bad…" of each of the two partitions.
+std::vector<std::string> bad_ones(const commit_log& log)
+{
+    const auto                 first = log.partitions("sales").at(0);
+    std::map<int, std::string> found;
+    for (int i = 0; found.size() < 2; ++i) {
+        const auto customer = "bad " + std::to_string(i);
+        const auto was      = first.end_offset();
+        happen(log, sold(customer, 1));
+        found[first.end_offset() == was ? 1 : 0] = customer;
+    }
+    return {found[0], found[1]};
 }
 
 }  // namespace
@@ -344,6 +397,155 @@ TEST_CASE("what is parked is listed, retried and skipped from outside")
     CHECK(client.retry_parked("till") == 39);
     CHECK(client.parked("till").empty());
     CHECK(spent(till, "bad") == 39);
+}
+
+TEST_CASE("all runners of a group are listed, and what is asked of their projection one does")
+{
+    const temporary_directory place;
+    const auto                log = log_in(place);
+    moody_till::mended            = true;
+    moody_till::hold(false);
+    const auto         bad = bad_ones(log);
+    two_tills          tills{log};
+    projection_control control{log};
+    control.add(*tills.one);
+    control.add(*tills.two);
+    tills.settle();
+    projection_client client{log.directory()};
+
+    const auto all = client.status();
+    REQUIRE(all.size() == 2);
+    CHECK(all[0].name == "till");
+    CHECK(all[1].name == "till");
+    REQUIRE(all[0].partitions.size() == 1);
+    REQUIRE(all[1].partitions.size() == 1);
+    CHECK(all[0].partitions == tills.one->status().partitions);
+    CHECK(all[0].partitions != all[1].partitions);
+    CHECK(client.instances("till").size() == 2);
+    CHECK(client.status("till").partitions == all[0].partitions);
+    CHECK(complaint_of([&] { client.status("tall"); })->says("the service has till"));
+    CHECK_FALSE(complaint_of([&] { client.status("tall"); })->says("till, till"));
+
+    client.pause("till");
+    happen(log, sold("ada", 1));
+    tills.settle();
+    for (const auto& s : client.status()) CHECK(s.state == projection_state::paused);
+    CHECK(spent(*tills.one, "ada") == 0);
+    client.resume("till");
+    tills.settle();
+    for (const auto& s : client.status()) CHECK(s.state != projection_state::paused);
+    CHECK(spent(*tills.one, "ada") == 1);
+
+    CHECK(client.rebuild("till") == 2);
+    tills.settle();
+    for (const auto& s : client.status()) CHECK(s.version == 2);
+    CHECK(client.verify("till").ok);
+    client.swap_to("till", 1);
+    tills.settle();
+    for (const auto& s : client.status()) CHECK(s.version == 1);
+    client.drop("till", 2);
+    CHECK(client.status("till").versions.size() == 1);
+    client.reset("till");
+    tills.settle();
+    for (const auto& s : client.status()) CHECK(s.version == 3);
+    CHECK(spent(*tills.two, "ada") == 1);
+    // Whoever builds is the one that is asked to end it.
+    tills.two->rebuild();
+    client.cancel_rebuild("till");
+    for (const auto& s : client.status()) CHECK_FALSE(s.rebuild);
+    CHECK(spent(*tills.one, bad[0]) >= 1);
+}
+
+TEST_CASE("the event that one of a group stands before is skipped there")
+{
+    const temporary_directory place;
+    const auto                log = log_in(place);
+    moody_till::mended            = true;
+    moody_till::hold(false);
+    const auto         bad = bad_ones(log);
+    two_tills          tills{log};
+    projection_control control{log};
+    control.add(*tills.one);
+    control.add(*tills.two);
+    tills.settle();
+    const auto before  = std::array{spent(*tills.one, bad[0]), spent(*tills.one, bad[1])};
+    moody_till::mended = false;
+    for (const auto& customer : bad) happen(log, sold(customer, 100));
+    tills.settle();
+    projection_client client{log.directory()};
+    const auto        standing = client.instances("till");
+    REQUIRE(standing.size() == 2);
+    REQUIRE(standing[0].stands_before);
+    REQUIRE(standing[1].stands_before);
+    CHECK(standing[0].stands_before != standing[1].stands_before);
+    CHECK(complaint_of([&] {
+              client.skip("till", log.end_position());
+          })->says("does not stand before"));
+    client.skip("till", *standing[1].stands_before);
+    CHECK(client.instances("till")[0].stands_before == standing[0].stands_before);
+    CHECK_FALSE(client.instances("till")[1].stands_before);
+    client.skip("till", *standing[0].stands_before);
+    tills.settle();
+    for (const auto& s : client.status()) {
+        CHECK_FALSE(s.stands_before);
+        CHECK(s.lag_events == 0);
+    }
+    CHECK(spent(*tills.two, bad[0]) == before[0]);
+    CHECK(spent(*tills.two, bad[1]) == before[1]);
+}
+
+TEST_CASE("two runners of one name that are in no common group are refused")
+{
+    const temporary_directory place;
+    const auto                log = log_in(place);
+    two_tills                 tills{log};
+    two_tills                 others{log};
+    projection_control        control{log};
+    control.add(*tills.one);
+    CHECK(complaint_of([&] { control.add(*tills.one); })->says("already"));
+    CHECK(complaint_of([&] { control.add(*others.one); })->says("already"));
+    {
+        projection_runner<moody_till> alone{log, "till", memory_tables()};
+        CHECK(complaint_of([&] { control.add(alone); })->says("already"));
+    }
+    control.add(*tills.two);
+    projection_client client{log.directory()};
+    CHECK(client.status().size() == 2);
+    // The name is the group's as long as one of it is there.
+    tills.one.reset();
+    CHECK(client.status().size() == 1);
+    CHECK(complaint_of([&] { control.add(*others.one); })->says("already"));
+    tills.two.reset();
+    control.add(*others.one);
+    CHECK(client.status().size() == 1);
+}
+
+TEST_CASE("what the stores hold and no runner feeds is told apart")
+{
+    const temporary_directory place;
+    const auto                log = log_in(place);
+    moody_till::mended            = true;
+    happen(log, sold("ada", 1));
+    const auto store = lmdb_tables(place / "tables");
+    projection_runner<moody_till>{log, "old_till", store}.run_until_idle();
+    projection_control            control{log};
+    projection_runner<moody_till> till{log, "till", store};
+    projection_runner<revenue>    sums{log, "revenue", store};
+    control.add(till);
+    control.add(sums);
+    projection_client client{log.directory()};
+    const auto        unfed = client.unfed();
+    REQUIRE(unfed.size() == 1);
+    CHECK(unfed[0].name == "old_till");
+    CHECK(unfed[0].version == 1);
+    CHECK(unfed[0].upto > position{0});
+    CHECK(unfed[0].end == log.end_position());
+    CHECK(unfed[0].versions.size() == 1);
+    CHECK(client.status().size() == 2);
+    // Nothing of it is open: it can be fed again.
+    projection_runner<moody_till> again{log, "old_till", store};
+    control.add(again);
+    CHECK(client.unfed().empty());
 }
 
 TEST_CASE("only the user whose process it is can ask, and the socket goes with the control")

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "feed_gate.hpp"
 #include "main/complaint.hpp"
 #include "sales.hpp"
 #include "stores.hpp"
@@ -11,6 +12,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -69,6 +71,33 @@ struct told_3 : projection<sales::Sold>
     {
         country.put(e.getCustomer(), e.getCountry());
         sold.emit(e.getCustomer(), {e.getCountry(), e.getCents()});
+    }
+};
+
+/// Sales that cannot be handled until `mended`, by code that has no feed yet.
+struct untold : projection<sales::Sold>
+{
+    static constexpr int             version = 1;
+    table<std::string, std::int64_t> cents{this, "cents"};
+
+    void on(sales::Sold::Reader e, const origin&)
+    {
+        cents.update(e.getCustomer(), [&](auto& c) { c += e.getCents(); });
+        if (std::string{e.getCustomer()}.starts_with("bad") && !told::mended)
+            throw std::runtime_error{"bad"};
+    }
+};
+
+/// The same with a feed.
+struct told_late : untold
+{
+    static constexpr int                version = 2;
+    json_feed<std::string, std::string> sold{this, "sold"};
+
+    void on(sales::Sold::Reader e, const origin& from)
+    {
+        sold.emit(e.getCustomer(), e.getCountry());
+        untold::on(e, from);
     }
 };
 
@@ -523,6 +552,170 @@ TEST_CASE("what only the new version has parked was delivered by the old one, an
     told::mended = false;
     CHECK(sink->ids.size() == 11);
     CHECK(sink->distinct() == all_ids(log));
+}
+
+TEST_CASE("a feed that new code adds gets each event that was parked before, once, on retry")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log  = a_log();
+    const auto sink = std::make_shared<kept_lines>();
+    told::mended    = false;
+    // In an order that is none of keys, partitions or offsets; what is good is between.
+    const auto record_bad = [&] {
+        for (int i = 0; i < 16; ++i)
+            happen(log, sold("bad " + std::to_string(i * 7 % 5), 1), sold("good", 1));
+    };
+    projection_options without;
+    without.on_failure = on_failure::park;
+    auto with          = without;
+    with.feeds         = {{"sold", sink}};
+    if (GENERATE(false, true)) {
+        // The topic of notes is there, by another projection.
+        sell(log, 5);
+        projection_runner<told>{log, "another", memory_tables(), to(std::make_shared<kept_lines>())}
+            .run_until_idle();
+    }
+    record_bad();
+    {
+        projection_runner<untold> runner{log, "told", s.store, without};
+        runner.run_until_idle();
+        CHECK(runner.status().parked == 16);
+    }
+    std::set<topic_partition>                   partitions;
+    std::optional<projection_runner<told_late>> runner{std::in_place, log, "told", s.store, with};
+    runner->run_until_idle();
+    CHECK(runner->status().version == 2);
+    CHECK(runner->status().parked == 16);
+    CHECK(sink->ids.empty());
+    for (const auto& e : runner->parked()) partitions.insert(e.in);
+    CHECK(partitions.size() > 1);
+    CHECK(runner->retry_parked() == 0);
+    CHECK(sink->ids.empty());
+    const auto once = [&](std::size_t n) {
+        CHECK(sink->ids.size() == n);
+        CHECK(sink->distinct().size() == n);
+    };
+
+    SECTION("by the version that answers")
+    {
+        told::mended = true;
+        CHECK(runner->retry_parked() == 16);
+        once(16);
+        happen(log, sold("bad 1", 1), sold("good", 1));
+        runner->run_until_idle();
+        once(18);
+    }
+    SECTION("after later events were delivered")
+    {
+        told::mended = true;
+        happen(log, sold("ok 1", 1), sold("ok 2", 1), sold("ok 3", 1), sold("ok 4", 1));
+        runner->run_until_idle();
+        once(4);
+        CHECK(runner->retry_parked() == 16);
+        once(20);
+    }
+    SECTION("after it was closed and opened")
+    {
+        runner.reset();
+        told::mended = true;
+        if (s.lasts()) s.reopen();
+        runner.emplace(log, "told", s.store, with);
+        CHECK(runner->retry_parked() == 16);
+        once(16);
+    }
+    SECTION("by a later version, and then by this one")
+    {
+        told::mended = true;
+        runner->rebuild();
+        runner->run_until_idle();
+        CHECK(runner->status().version == 3);
+        CHECK(sink->ids.empty());
+        CHECK(runner->retry_parked() == 16);
+        once(16);
+        runner->swap_to(2);
+        CHECK(runner->retry_parked() == 16);
+        once(16);
+    }
+    SECTION("where a sink that is away comes back")
+    {
+        told::mended = true;
+        int calls    = 0;
+        sink->before = [&](auto) {
+            if (++calls == 7) throw error{errc::store_unavailable, "away"};
+        };
+        CHECK(code_of([&] { return runner->retry_parked(); }) == errc::store_unavailable);
+        CHECK(runner->retry_parked() == 10);
+        once(16);
+    }
+    SECTION("but not what is given up")
+    {
+        for (const auto& e : runner->parked())
+            if (e.key == "bad 0") runner->skip_parked(e.in, e.at);
+        told::mended      = true;
+        const auto parked = runner->status().parked;
+        CHECK(parked < 16);
+        CHECK(runner->retry_parked() == parked);
+        once(parked);
+    }
+    told::mended = false;
+}
+
+TEST_CASE("a gate that could not note all that is owed is shut, and notes the rest when it opens")
+{
+    const auto                log  = a_log();
+    const auto                sink = std::make_shared<kept_lines>();
+    cairn::detail::feed_lines lines;
+    table_shape               shape;
+    shape.name = "sold";
+    lines.add(std::move(shape), {});
+    const cairn::detail::feed_sinks sinks{{"sold", sink}};
+    cairn::detail::feed_gate        gate{event_store{log}, "told", lines, sinks};
+    std::vector<parked_event>       all;
+    for (const int partition : {0, 2})
+        for (int at = 0; at < 400; ++at) {
+            parked_event e;
+            e.in = {"sales", partition};
+            e.at = offset{2 * at};
+            all.push_back(e);
+        }
+    std::size_t asked = 0, given = 0, at_once = 0;
+    std::size_t fails_at = 3;
+    const auto  list     = [&](std::size_t at_most, const std::optional<parked_event>& after) {
+        if (++asked == fails_at) throw error{errc::store_unavailable, "away"};
+        std::vector<parked_event> some;
+        for (const auto& e : all)
+            if (some.size() < at_most &&
+                (!after || std::pair{after->in, after->at} < std::pair{e.in, e.at}))
+                some.push_back(e);
+        given += some.size();
+        at_once = std::max(at_once, some.size());
+        return some;
+    };
+    const auto owed = [&] {
+        std::set<std::string> keys;
+        for (const auto& r : log.read_all())
+            if (r.from->topic == "__feeds" && r.value == "parked")
+                CHECK(keys.insert(std::string{*r.key}).second);
+        return keys;
+    };
+    CHECK(code_of([&] { return gate.open(list), 0; }) == errc::store_unavailable);
+    CHECK_FALSE(lines.collects());
+    CHECK(owed().size() < all.size());
+    fails_at = 0;
+    gate.open(list);
+    CHECK(lines.collects());
+    const auto keys = owed();
+    CHECK(keys.size() == all.size());
+    for (const auto& e : all)
+        CHECK(keys.count("told/sales-" + std::to_string(e.in.partition) + "/" +
+                         std::to_string(e.at.value)) == 1);
+    CHECK(at_once < all.size());
+    // What is before the notes is passed over, however much it is.
+    given            = 0;
+    const auto again = log.end_position();
+    cairn::detail::feed_gate{event_store{log}, "told", lines, sinks}.open(list);
+    CHECK(given < all.size());
+    CHECK(log.end_position() == again);
 }
 
 TEST_CASE("looking never delivers: fold, verify, and given and expect")

@@ -6,6 +6,8 @@
 #include "sales.hpp"
 #include "stores.hpp"
 
+#include <cairn/projections/flows.hpp>
+#include <cairn/projections/json_feed.hpp>
 #include <cairn/projections/projection_runner.hpp>
 
 #include <catch2/catch.hpp>
@@ -42,12 +44,13 @@ struct service
         projection_options o;
         o.group             = group;
         o.commit_events_max = 10;
+        o.topics            = {"sales"};
         return o;
     }
-    std::unique_ptr<projection_runner<revenue>> instance(projection_options o)
+    template <class P = revenue>
+    std::unique_ptr<projection_runner<P>> instance(projection_options o)
     {
-        return std::make_unique<projection_runner<revenue>>(log, "revenue", store.store,
-                                                            std::move(o));
+        return std::make_unique<projection_runner<P>>(log, "revenue", store.store, std::move(o));
     }
     auto instance() { return instance(options()); }
 
@@ -78,6 +81,51 @@ struct service
     projection_group group{coordinator};
     a_store          store;
     std::uint64_t    sold_ = 0;
+};
+
+/// The same as revenue, by other code.
+struct revenue_2 : revenue
+{
+    using revenue::on;
+    static constexpr int version = 2;
+};
+
+/// Tells each sale on, in a topic.
+struct echo : flows<sales::Sold>
+{
+    echo()
+    {
+        from<sales::Sold>() | map([](sales::Sold::Reader e) {
+            return event<sales::BigSale>{[&](auto b) { b.setCustomer(e.getCustomer()); }};
+        }) | group_by([](const auto& b) { return std::string{b.read()->getCustomer()}; }) |
+            to_topic("echoes");
+    }
+};
+
+/// And in lines.
+template <int code>
+struct told : projection<sales::Sold>
+{
+    static constexpr int                 version = code;
+    table<std::string, std::int64_t>     count{this, "count"};
+    json_feed<std::string, std::int64_t> lines{this, "lines"};
+
+    void on(sales::Sold::Reader e, const origin&)
+    {
+        count.update(e.getCustomer(), [](auto& n) { ++n; });
+        lines.emit(e.getCustomer(), 1);
+    }
+};
+
+struct kept_lines : feed_sink
+{
+    std::multiset<std::string> ids;
+
+    std::size_t deliver(std::span<const feed_line> lines) override
+    {
+        for (const auto& l : lines) ids.insert(l.id);
+        return lines.size();
+    }
 };
 
 template <class... Runners>
@@ -392,4 +440,171 @@ TEST_CASE("who follows a table through one runner sees what the others change")
     take();
     CHECK(seen.size() == 20);
     for (const auto& [customer, spent] : seen) CHECK(spent == 2);
+}
+
+TEST_CASE("what flows make of a group's events for a topic is there once for each")
+{
+    service s{CAIRN_EACH_STORE};
+    s.log.create_topic("echoes", 2);
+    auto one = s.instance<echo>(s.options()), two = s.instance<echo>(s.options());
+    s.settle(one, two);
+    s.sell(3);
+    s.settle(one, two);
+    CHECK(one->status().events > 0);
+    CHECK(two->status().events > 0);
+    std::uint64_t echoes = 0;
+    for (int p = 0; p < 2; ++p)
+        echoes += static_cast<std::uint64_t>(s.log.partition("echoes", p).end_offset().value);
+    CHECK(echoes == s.events());
+}
+
+TEST_CASE("the feeds of a group deliver each line, also after a change to another version")
+{
+    service    s{CAIRN_EACH_STORE};
+    const auto sink = std::make_shared<kept_lines>();
+    auto       o    = s.options();
+    o.feeds         = {{"lines", sink}};
+    {
+        auto one = s.instance<told<1>>(o), two = s.instance<told<1>>(o);
+        s.settle(one, two);
+        s.sell(1);
+        s.settle(one, two);
+        CHECK(sink->ids.size() == s.events());
+    }
+    auto one = s.instance<told<2>>(o), two = s.instance<told<2>>(o);
+    s.settle(one, two);
+    CHECK(one->status().version == 2);
+    CHECK(two->status().version == 2);
+    s.sell(1);
+    s.settle(one, two);
+    CHECK(sink->ids.size() == s.events());
+    CHECK(std::set<std::string>(sink->ids.begin(), sink->ids.end()).size() == s.events());
+}
+
+TEST_CASE("a group counts what matches a query, and parks what it cannot handle")
+{
+    service s{CAIRN_EACH_STORE};
+    auto    o    = s.options();
+    o.query      = query{{{.types = {"Sold"}}}};
+    o.on_failure = on_failure::park;
+    auto one = s.instance(o), two = s.instance(o);
+    s.settle(one, two);
+    s.sell(2);
+    happen(s.log, returned("customer 1", 5), sold("poison", 1), sold("poison", 2));
+    s.settle(one, two);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(one->status().parked == 2);
+    CHECK(two->parked().size() == 2);
+    for (const auto& e : two->parked()) two->skip_parked(e.in, e.at);
+    s.sell(1);
+    s.settle(one, two);
+    CHECK(one->status().parked == 0);
+    CHECK(one->view().read()->events() == s.events());
+}
+
+TEST_CASE("tables are verified at one moment, also while others of the group are further")
+{
+    service s{CAIRN_EACH_STORE};
+    auto    one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    s.sell(3);
+    one->run_until_idle();  // its partitions, and not those of the other
+    CHECK(one->verify().ok);
+    s.settle(one, two);
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("a pause of a group outlasts a reset, a rebuild, another version and a restart")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(1);
+    auto one = s.instance(), two = s.instance();
+    s.settle(one, two);
+    one->rebuild();
+    s.settle(one, two);
+    const auto upto = one->status().upto;
+    one->pause();
+    const auto what = GENERATE(as<std::string>{}, "reset", "rebuild", "swap", "restart");
+    if (what == "reset") two->reset();
+    if (what == "rebuild") two->rebuild();
+    if (what == "swap") two->swap_to(1);
+    if (what == "restart") {
+        one.reset();
+        two.reset();
+        one = s.instance(), two = s.instance();
+    }
+    s.sell(1);
+    s.settle(one, two);
+    INFO(what);
+    CHECK(one->view().read()->events() == (what == "reset" ? 0 : s.events() / 2));
+    CHECK(one->status().state == projection_state::paused);
+    CHECK(two->status().state == projection_state::paused);
+    if (what == "restart") CHECK(one->status().upto == upto);
+    one->resume();
+    s.settle(one, two);
+    CHECK(two->view().read()->events() == s.events());
+    CHECK(one->status().version == two->status().version);
+}
+
+TEST_CASE("a runner whose build failed changes to the version that another has built")
+{
+    service s{CAIRN_EACH_STORE};
+    s.sell(5);
+    {
+        auto old = s.instance();
+        s.settle(old);
+    }
+    auto o       = s.options();
+    bool crashes = true;
+    o.on_step    = [&](projection_step step) {
+        if (crashes && step == projection_step::committing) throw std::runtime_error{"once"};
+    };
+    auto one = s.instance<revenue_2>(o), two = s.instance<revenue_2>(s.options());
+    CHECK_THROWS_AS(one->run_until_idle(), std::runtime_error);
+    crashes = false;
+    s.settle(two, one);
+    CHECK(one->status().version == 2);
+    CHECK(two->status().version == 2);
+    s.sell(1);
+    s.settle(one, two);
+    CHECK(one->view().read()->events() == s.events());
+    CHECK(covered(one, two) == partitions);
+}
+
+TEST_CASE("a rebuild is begun and cancelled any number of times while a group counts")
+{
+    service                s{CAIRN_EACH_STORE};
+    const projection_group group{local_group_coordinator{s.log}};
+    auto                   o = s.options();
+    o.group                  = group;
+    o.commit_events_max      = 1;
+    auto one = s.instance(o), two = s.instance(o);
+    one->start();
+    two->start();
+    std::thread seller{[&] { s.sell(5); }};
+    for (int i = 0; i < 50; ++i) {
+        one->rebuild();
+        one->cancel_rebuild();
+    }
+    seller.join();
+    const auto end = s.log.end_position() - 1;
+    CHECK(one->view().read(end, 1min)->events() == s.events());
+    CHECK(two->verify().ok);
+}
+
+TEST_CASE("of two threads with one instance id the one that is over says so, and ends nothing")
+{
+    service                s{"memory"};
+    const projection_group group{local_group_coordinator{s.log}};
+    auto                   o = s.options();
+    o.group                  = group;
+    o.instance_id            = "a";
+    auto one = s.instance(o), two = s.instance(o);
+    one->start();
+    while (one->status().partitions.empty()) std::this_thread::yield();
+    two->start();
+    while (one->status().state != projection_state::failed) std::this_thread::yield();
+    CHECK_THAT(one->status().error, Catch::Contains("instance id"));
+    s.sell(1);
+    CHECK(two->view().read(s.log.end_position() - 1, 1min)->events() == s.events());
 }

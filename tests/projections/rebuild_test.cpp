@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <future>
 #include <thread>
 
 using namespace cairn;
@@ -245,4 +246,74 @@ TEST_CASE("old versions go by themselves where they are not to be kept")
     runner.run_until_idle();
     CHECK(runner.status().version == 2);
     CHECK(runner.status().versions.size() == 1);
+}
+
+TEST_CASE("what was swapped back to still answers after a restart")
+{
+    a_store    s{CAIRN_EACH_STORE};
+    const auto log = a_log_of(20);
+    {
+        projection_runner<revenue> runner{log, "revenue", s.store};
+        runner.run_until_idle();
+        runner.rebuild();
+        runner.run_until_idle();
+        runner.swap_to(1);
+    }
+    projection_runner<revenue> runner{log, "revenue", s.store};
+    runner.run_until_idle();
+    CHECK(runner.status().version == 1);
+    CHECK(runner.view().read()->events() == 20);
+}
+
+TEST_CASE("what is recorded while versions are swapped is counted inline before the call returns")
+{
+    const auto                  log = a_log_of(5);
+    const event_store           events{log};
+    std::thread                 caller;
+    std::int64_t                seen = -1;
+    projection_runner<revenue>* self = nullptr;
+    std::promise<void>          recording;
+    projection_options          o;
+    o.on_step = [&](projection_step step) {
+        if (step != projection_step::swapping) return;
+        caller = std::thread{[&] {
+            recording.set_value();
+            happen_through(events, sold("ada", 7));
+            seen = self->view().read()->spent_by("ada");
+        }};
+        recording.get_future().wait();
+        // It has recorded, and waits for the version that is about to be replaced.
+        while (log.end_position() == self->status().upto) std::this_thread::yield();
+    };
+    projection_runner<revenue> runner{events, "revenue", memory_tables(), o};
+    self = &runner;
+    runner.start_inline();
+    runner.rebuild();
+    while (runner.status().version != 2) std::this_thread::yield();
+    caller.join();
+    CHECK(seen == 7);
+}
+
+TEST_CASE("neither a comparison nor a rebuild tells again what was parked")
+{
+    const auto log = a_log_of(5);
+    happen(log, sold("poison", 1));
+    projection_runner<revenue> runner{
+        log, "revenue", memory_tables(), {.on_failure = on_failure::park}};
+    runner.run_until_idle();
+    const auto told = [&] {
+        std::int64_t n = 0;
+        for (std::int32_t p = 0;
+             p < static_cast<std::int32_t>(log.describe_topic("revenue.parked").partitions.size());
+             ++p)
+            n += log.partition("revenue.parked", p).end_offset().value;
+        return n;
+    };
+    CHECK(told() == 1);
+    CHECK(runner.verify().ok);
+    runner.rebuild();
+    runner.run_until_idle();
+    CHECK(runner.status().version == 2);
+    CHECK(runner.status().parked == 1);
+    CHECK(told() == 1);
 }

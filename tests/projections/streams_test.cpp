@@ -15,12 +15,14 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <random>
 #include <set>
 #include <thread>
+#include <type_traits>
 
 using namespace cairn;
 using namespace cairn::testing;
@@ -777,6 +779,132 @@ TEST_CASE("of several that run one projection at once, each with its tables, one
     for (const auto& r : all) CHECK(r->view().wait_for(last, 1min));
     for (const auto& r : all) r->stop();
     for (const auto& r : all) CHECK(all_of(log, *r) == model_of(sales));
+}
+
+TEST_CASE("in a group a topic gets each event once, whoever comes to its partition first")
+{
+    a_store           s{CAIRN_EACH_STORE};
+    auto              log = a_log();
+    std::vector<sale> sales;
+    for (int i = 0; i < 120; ++i)
+        sales.push_back({"customer " + std::to_string(i % 10), 40 + i % 40, i});
+    using clock = group_coordinator::clock;
+    std::atomic<clock::rep> now{1'000'000'000'000};
+    projection_group        group{local_group_coordinator{
+        log, {}, [&] { return group_coordinator::instant{clock::duration{now.load()}}; }}};
+    projection_options      o{.topics = {"sales"}, .commit_events_max = 7};
+    o.group = group;
+    projection_runner<everything> one{log, "everything", s.store, o};
+    projection_runner<everything> two{log, "everything", s.store, o};
+    // One after the other: who is second comes to positions that the first is past.
+    const auto settle = [&] {
+        for (int i = 0; i < 10; ++i) {
+            now += clock::duration{1s}.count();
+            one.run_until_idle();
+            two.run_until_idle();
+        }
+    };
+    const auto topic = [&] {
+        all_that_came all{};
+        read_topic(log, all);
+        return std::pair{all.big, all.times};
+    };
+    settle();
+    append_all(log, sales);
+    settle();
+    CHECK(one.status().events > 0);
+    CHECK(two.status().events > 0);
+    const auto wanted = model_of(sales);
+    CHECK(topic() == std::pair{wanted.big, wanted.times});
+    // Who handles all of them, in another order, finds them there.
+    projection_runner<everything> alone{
+        log, "everything", memory_tables(), {.topics = {"sales"}, .commit_events_max = 5}};
+    alone.run_until_idle();
+    CHECK(topic() == std::pair{wanted.big, wanted.times});
+}
+
+TEST_CASE("how far what flows make is is noted of each partition, and of no other projection")
+{
+    const auto log  = a_log();
+    const auto note = [&](const std::string& projection, int partition) {
+        auto noted = log.read_stream_backwards(
+            {"__flows", projection + "/sales-" + std::to_string(partition)});
+        const auto* r = noted.next();
+        return r == nullptr ? std::string{"nothing"} : std::string{*r->value};
+    };
+    std::map<int, std::int64_t> wanted;  // behind the last large sale of each partition
+    for (int i = 0; i < 30; ++i)
+        append(log, {"customer " + std::to_string(i % 10), i < 20 ? 60 : 1, i});
+    for (const auto& r : log.read_all())
+        if (r.from->topic == "sales" && r.timestamp < timestamp{20})
+            wanted[r.from->partition] = r.offset.value + 1;
+    CHECK(wanted.size() > 1);
+    projection_runner<everything> runner{
+        log, "everything", memory_tables(), {.commit_events_max = 3}};
+    runner.run_until_idle();
+    for (int p = 0; p < partitions; ++p) {
+        CHECK(note("everything", p) ==
+              (wanted.count(p) ? std::to_string(wanted.at(p)) : std::string{"nothing"}));
+        CHECK(note("another", p) == "nothing");
+    }
+    all_that_came first{}, both{};
+    read_topic(log, first);
+    projection_runner<everything>{log, "another", memory_tables()}.run_until_idle();
+    read_topic(log, both);
+    for (const auto& [customer, all] : first.big)
+        CHECK(both.big.at(customer).size() == 2 * all.size());
+}
+
+TEST_CASE("a projection whose flows end in a topic does not park")
+{
+    const auto log     = a_log();
+    const auto parking = [&](auto type) {
+        using projection_type = typename decltype(type)::type;
+        return complaint_of([&] {
+            projection_runner<projection_type>{
+                log, "sales", memory_tables(), {.on_failure = on_failure::park}};
+            return 0;
+        });
+    };
+    const auto refused = parking(std::type_identity<everything>{});
+    REQUIRE(refused);
+    CHECK(refused->code == errc::invalid_argument);
+    CHECK(refused->says("to_topic"));
+    CHECK_FALSE(parking(std::type_identity<by_country>{}));
+}
+
+TEST_CASE("an event that a flow for a topic throws at stands until it is skipped, and none is lost")
+{
+    struct fussy : flows<Sold>
+    {
+        fussy()
+        {
+            from<Sold>() | map([](Sold::Reader e) {
+                if (e.getCents() == 13) throw std::runtime_error{"thirteen"};
+                return event<BigSale>{[&](auto big) {
+                    big.setCustomer(e.getCustomer());
+                    big.setCents(e.getCents());
+                }};
+            }) | group_by([](const auto& big) { return std::string{big.read()->getCustomer()}; }) |
+                to_topic("big_sales");
+        }
+    };
+    const auto log = a_log();
+    append_all(log, std::vector<sale>{{"ada", 1, 1}, {"ada", 13, 2}, {"ada", 3, 3}, {"bob", 4, 4}});
+    projection_runner<fussy> runner{log, "fussy", memory_tables()};
+    position                 stands;
+    try {
+        runner.run_until_idle();
+        FAIL("it did not stand");
+    } catch (const projection_failed& failed) {
+        stands = failed.position();
+    }
+    runner.skip(stands);
+    runner.run_until_idle();
+    all_that_came all{};
+    read_topic(log, all);
+    CHECK(all.big.at("ada") == std::vector<std::int64_t>{1, 3});
+    CHECK(all.big.at("bob") == std::vector<std::int64_t>{4});
 }
 
 TEST_CASE("a topic that is not there stops the projection, which goes on when it is")

@@ -105,9 +105,15 @@ public:
     }
     /// Ends in a topic: what comes, a cairn::event<E> behind group_by(), is recorded there, in the
     /// stream of its key and with its time.
+    ///
+    /// Such a projection does not park: what an event made that is handled after later ones of its
+    /// partition could not be told from what is there. It stops (on_failure::stop) until on() is
+    /// mended, or the event is left out with skip().
     auto to_topic(std::string name)
     {
-        return detail::topic_end{&detail::access_of(*this), std::move(name)};
+        auto& access = detail::access_of(*this);
+        access.be_posting();
+        return detail::topic_end{&access, std::move(name)};
     }
 };
 
@@ -134,14 +140,16 @@ public:
 ///   - Each event flows once through each flow of its type, in the order in which they were
 ///     written: a join sees what flows before it have made of the same event.
 ///   - A join sees what was made of the events before this one's position, and of none after it.
-///   - The event that a flow makes for a topic is there exactly once, whatever crashes. How far
-///     they are is in the log, under the projection's name, so a rebuild records none again, nor
-///     what other code makes of the events that came before the last one that was recorded.
+///   - The event that a flow makes for a topic is there exactly once, whatever crashes, in a group
+///     as well. How far they are is in the log, under the projection's name, of each partition. So
+///     a rebuild records none again, nor what other code makes of an event where something is
+///     recorded that it, or a later one of its partition, caused.
 ///   - Those of a batch are recorded at once, before its rows are committed.
 ///
 /// Threads   As projection.
 /// Lifetime  As projection. Flows are written in the constructor, once.
-/// Errors    As projection; of topics, what the log throws: unknown_topic, record_too_large.
+/// Errors    As projection; of topics, what the log throws: unknown_topic, record_too_large. A
+///           runner of flows that end in a topic throws invalid_argument where it is to park.
 template <event_struct... Events>
 class flows : public flow_words
 {

@@ -23,6 +23,10 @@ namespace cairn {
 ///
 /// and then `cairn projection status`.
 ///
+/// Where several runners share a projection in a group, each is added. Each is listed, the event
+/// that one of them stands before is skipped there, and what is asked of the projection is asked
+/// of one of them, for all.
+///
 /// Invariants
 ///   - Only the user whose process it is, and root, can ask.
 ///   - One who asks and does not read, or says nothing, or nonsense, keeps nobody else from being
@@ -35,8 +39,8 @@ namespace cairn {
 ///           asked of it, and waits for that, which is not longer than one event takes to handle
 ///           or one answer of the store. The socket goes with it.
 /// Errors    held_by_another where another process serves this log; invalid_argument where the log
-///           is in memory, or has a projection of that name already. A socket that a dead process
-///           has left is replaced.
+///           is in memory, or has a projection of that name already that is not in one group with
+///           this one. A socket that a dead process has left is replaced.
 class projection_control
 {
 public:
@@ -80,9 +84,17 @@ public:
     /// Somebody serves the log.
     bool is_served() const;
 
-    /// Of all projections, by name; of one.
+    /// Of all projections, by name, and of each runner of a group; of one, which of a group's
+    /// runners is the one that is asked for all.
     std::vector<projection_status> status();
     projection_status              status(const std::string& projection);
+    /// Of each of its runners: more than one where they are in a group.
+    std::vector<projection_status> instances(const std::string& projection);
+
+    /// What the runners' stores hold besides, by name: projections of an old name, for instance,
+    /// that no runner of this control feeds. Their versions, and how far the one is that answers;
+    /// the rest is not known. What is in a store that is away is left out.
+    std::vector<projection_status> unfed();
 
     /// Returns the number of the version that is being built.
     int  rebuild(const std::string& projection);

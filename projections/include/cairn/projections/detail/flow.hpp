@@ -259,7 +259,8 @@ struct topic_end
         access->post({{topic, converted<std::string>(in.key)},
                       in.value,
                       c.time,
-                      c.from.position(),
+                      {std::string{c.from.topic()}, c.from.partition()},
+                      c.from.offset(),
                       {.correlation_id = copy(c.from.correlation_id()),
                        .causation_id   = copy(c.from.id()),
                        .trace_parent   = copy(c.from.trace_parent())}});

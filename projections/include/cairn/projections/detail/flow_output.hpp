@@ -17,13 +17,14 @@ struct flow_output
     stream_id       to;
     any_event       event;
     timestamp       time;
-    position        cause;    ///< of the event that it was made from
+    topic_partition in;  ///< of the event that it was made from
+    offset          at;
     command_context carried;  ///< on from that event
 };
 
 /// Appends, in their order, those that were not appended before by any version of the projection
-/// of this name. REQUIRES: of an event whose position is not past the last cause, nothing is
-/// missing.
+/// of this name. REQUIRES: of each partition, all that was made from events up to the last of
+/// them is among them, or was given before.
 void append_outputs(const event_store& events, const std::string& projection,
                     std::span<const flow_output> all);
 

@@ -110,6 +110,10 @@ public:
     /// The same where nobody asks what it was.
     entry& replace(std::size_t table, bytes_view key);
 
+    /// A flow ends in a topic: what is handled may post().
+    void be_posting() noexcept { posts_ = true; }
+    bool posts() const noexcept { return posts_; }
+
     /// Goes to a topic with what is committed next.
     void post(flow_output o);
 
@@ -157,6 +161,7 @@ private:
     table_reader*               reader_    = nullptr;
     bool                        writing_   = false;
     bool                        is_part_   = false;
+    bool                        posts_     = false;
     std::size_t                 bytes_     = 0;  // changed
     std::size_t                 in_memory_ = 0;  // bytes, of all entries
 };
