@@ -132,11 +132,20 @@ struct process_core::impl
             in_hand = {};
             causes.reset();
             fence.reset();
+            throw;
+        }
+        causes.rest();
+    }
+
+    void run_until_idle()
+    {
+        try {
+            work(false);
+        } catch (...) {
             const std::lock_guard lock{mutex};
             failure = std::current_exception();
             throw;
         }
-        causes.rest();
     }
 
     /// Goes on by one cause; false where there is none.
@@ -501,6 +510,7 @@ struct process_core::impl
             } catch (...) {
                 const std::lock_guard lock{mutex};
                 failure = std::current_exception();
+                thread.ended();
                 return;
             }
         }
@@ -549,7 +559,7 @@ process_core::~process_core() = default;
 
 void process_core::run_until_idle()
 {
-    impl_->work(false);
+    impl_->run_until_idle();
 }
 
 void process_core::start()

@@ -363,6 +363,31 @@ TEST_CASE("in the background it wakes for events and timers, and stops when it i
     s.payments->stop();
 }
 
+TEST_CASE("a start right behind a failure is not lost")
+{
+    struct Failing : process_manager<listens_to<OrderPlaced>>
+    {
+        static std::string process_of(OrderPlaced::Reader e) { return e.getOrder(); }
+        reaction           react(OrderPlaced::Reader) const { throw std::logic_error{"a bug"}; }
+    };
+    a_shop s;
+    s.place("o-1");
+    for (int round = 0; round < 100; ++round) {
+        std::atomic<int>        reacted = 0;
+        process_options         counting{.on_step = [&](process_step) { ++reacted; }};
+        process_runner<Failing> runner{*s.on.log, "payments", counting};
+        runner.start();
+        while (!runner.error()) {
+        }
+        runner.start();
+        const auto deadline = std::chrono::steady_clock::now() + 20s;
+        while (reacted < 2 && std::chrono::steady_clock::now() < deadline)
+            std::this_thread::yield();
+        INFO("round " << round);
+        REQUIRE(reacted >= 2);
+    }
+}
+
 namespace {
 
 template <class P>

@@ -241,7 +241,8 @@ public:
     /// commit or timer, at most a second, so that it sees when the clock is set. It ends where
     /// run_until_idle() would throw.
     void start() { core_.start(); }
-    /// Ends that, once what is being handled is recorded. It may be started again.
+    /// Ends that, once what is being handled is recorded. It may be started again. Called from what
+    /// is being handled, it returns at once.
     void stop() noexcept { core_.stop(); }
 
     /// Leaves unhandled what it failed at, for good, so that it can be run again and go on behind
