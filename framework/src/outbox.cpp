@@ -320,13 +320,16 @@ struct outbox_core::impl
         return done;
     }
 
-    std::vector<parked_message> parked()
+    /// By what is on the log, which may be another's: looking does not begin.
+    std::vector<parked_message> parked() const
     {
-        const std::lock_guard       turn{turns};
         std::vector<parked_message> all;
-        if (!claimed) claim();
         if (!log.try_describe_topic(parking)) return all;
-        for (const auto& r : log.partition(parking, 0).read(parked_next))
+        offset first;
+        progress.look([&](capnp::MessageReader& newest) {
+            first = offset{newest.getRoot<schema::OutboxCheckpoint>().getParkedNext()};
+        });
+        for (const auto& r : log.partition(parking, 0).read(first))
             all.push_back(
                 {id_of(r), std::string{r.key.value_or(bytes_view{})}, text_of(r, parked_why)});
         return all;

@@ -182,7 +182,7 @@ public:
     /// When the first of those that have failed is tried again; nullopt where none has.
     std::optional<timestamp> next_attempt() const { return core_.next_attempt(); }
 
-    /// In order.
+    /// In order, and as it is on the log: an outbox that only looks ends no other.
     std::vector<parked_message> parked() const { return core_.parked(); }
 
     outbox_statistics statistics() const { return core_.statistics(); }
