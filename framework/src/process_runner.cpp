@@ -18,7 +18,8 @@
 //
 // For that, causes must meet the same state when they are handled again. Events do: they have an
 // order. Where among them a timer goes off is known only once it is recorded, so what came before
-// it is recorded first, and it is recorded alone.
+// it is recorded first, and it is recorded alone. If it sends, it is recorded before that it does:
+// a crash behind its first command must not let events go before it that came meanwhile.
 #include <cairn/framework/process_runner.hpp>
 
 #include "background.hpp"
@@ -151,6 +152,10 @@ struct process_core::impl
     /// Goes on by one cause; false where there is none.
     bool step()
     {
+        if (const auto begun = records.begun()) {
+            fire({begun->id, begun->timer}, begun->shown);
+            return true;
+        }
         // Events that keep coming do not keep a timer from going off: it waits for those only that
         // were there when it was found to be due.
         if (!fence && due_now()) fence = log.end_position();
@@ -161,7 +166,7 @@ struct process_core::impl
         if (!fence && in_hand.causes.empty()) return false;
         record_batch();  // it may set timers, or cancel the one that was due
         if (std::exchange(fence, std::nullopt))
-            if (const auto timer = due_now()) fire(*timer);
+            if (const auto timer = due_now()) fire(*timer, time_from(options.clock));
         return true;
     }
 
@@ -172,7 +177,7 @@ struct process_core::impl
         return first;
     }
 
-    void fire(const std::pair<process_timers::id, set_timer>& timer)
+    void fire(const std::pair<process_timers::id, set_timer>& timer, timestamp shown)
     {
         process_cause cause;
         cause.at      = timer.second.set_at;
@@ -180,6 +185,7 @@ struct process_core::impl
         cause.next    = records.next();
         cause.carried = timer.second.carried;
         cause.timer   = timer;
+        cause.shown   = shown;
         handle(std::move(cause));
         record_batch();
     }
@@ -241,7 +247,7 @@ struct process_core::impl
             step_now(process_step::reacting, cause);
             carry_out(now, id.first,
                       type.react_timer(process.body->state(),
-                                       {id.first, id.second, timer.at, time_from(options.clock)}));
+                                       {id.first, id.second, timer.at, cause.shown}));
         }
         message opened;
         for (const auto& part : cause.parts) {
@@ -316,6 +322,7 @@ struct process_core::impl
                 throw error{errc::invalid_argument,
                             "it came to more than " + std::to_string(options.commands_max) +
                                 " commands: does one refusal lead to the next?"};
+            if (now.cause.timer) records.begin(now.cause.timer->second, now.cause.shown);
             step_now(process_step::sending, now.cause);
             records.check();
             const auto answer = send(now.cause, command, now.changes.sent++);

@@ -198,7 +198,8 @@ consteval bool all_given(sends_to<Needed...>)
 ///     it have made, recorded yet or not.
 ///   - A timer that was set goes off once, when the clock shows its time or later, also after a
 ///     restart, unless it is replaced or cancelled before.
-///   - What was recorded before a timer goes off is handled before it.
+///   - What was recorded before a timer goes off is handled before it. One that had begun to send
+///     commands when it crashed goes off before all that came since, with the clock as it was.
 ///   - What cannot be handled stops the runner there, with all before it recorded; nothing is
 ///     skipped but by skip().
 ///   - Of several runners of one topic the one that began last runs. The others stop with
