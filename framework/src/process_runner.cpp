@@ -390,9 +390,7 @@ struct process_core::impl
         context.command_id         = command_id_of(cause) + "/" + std::to_string(number);
         context.remember_rejection = true;
         for (const auto& t : targets)
-            if (*t.aggregate == *command.type().aggregate)
-                return command.type().execute(t.repository, command.id(), command.command(),
-                                              context);
+            if (*t.aggregate == *command.type().aggregate) return t.send(command, context);
         throw error{errc::invalid_argument,
                     "there is no repository of " + command.aggregate_name()};
     }

@@ -139,10 +139,11 @@ process_type describe_process(event_list<Heard...>)
 class process_core
 {
 public:
+    /// Where commands for an aggregate go.
     struct target
     {
         const std::type_info* aggregate;
-        void*                 repository;
+        std::function<execute_result(const sent_command&, const command_context&)> send;
     };
 
     process_core(event_store store, std::string topic, process_type type, process_options o,
@@ -164,6 +165,14 @@ private:
     struct impl;
     std::unique_ptr<impl> impl_;
 };
+
+template <class A>
+process_core::target target_of(repository<A>& to)
+{
+    return {&typeid(A), [&to](const sent_command& c, const command_context& context) {
+                return c.type().execute(&to, c.id(), c.command(), context);
+            }};
+}
 
 template <class A, class... Given>
 inline constexpr bool is_one_of = (std::is_same_v<A, Given> || ...);
@@ -223,7 +232,7 @@ public:
                 std::move(topic),
                 detail::describe_process<P>(typename P::heard{}),
                 std::move(o),
-                {{&typeid(As), &to}...}}
+                {detail::target_of(to)...}}
     {
         static_assert(detail::all_given<As...>(typename P::aggregates{}),
                       "a process manager sends to an aggregate, and its runner has no repository "
