@@ -15,32 +15,45 @@
 namespace cairn::detail {
 
 /// Invariants
-///   - After stop() the thread has ended, and no sleep is begun.
+///   - After stop() the thread has ended, and no sleep is begun. Where the body itself calls it,
+///     which cannot wait for its own end, that is so once the body has returned.
+///   - start() behind stop() or ended() starts a thread, also while the one before is still ending.
 ///
-/// Threads   start() and stop() from any; the body's thread calls the others.
+/// Threads   start(), stop(), running() and stopping() from any; the others are for the body.
 class background
 {
 public:
     ~background() { stop(); }
 
+    /// Does nothing where it runs, also where the body calls it.
     /// REQUIRES: `body` does not throw, and returns soon after stopping() is true.
     void start(std::function<void()> body)
     {
+        if (here_ == this) return;
         const std::lock_guard lock{life_};
         if (thread_.joinable()) {
-            if (running_) return;
+            if (running_ && !stopping_) return;
             thread_.join();
         }
         stopping_ = false;
         running_  = true;
         thread_   = std::thread{[this, body = std::move(body)] {
+            here_ = this;
             body();
-            running_ = false;
+            ended();
         }};
     }
 
+    /// What the body calls in the same critical section in which it says that it has failed:
+    /// whoever sees that can start it again. It does nothing but return then.
+    void ended() noexcept { running_ = false; }
+
     void stop() noexcept
     {
+        if (here_ == this) {
+            stopping_ = true;
+            return;
+        }
         const std::lock_guard lock{life_};
         {
             const std::lock_guard sleeping{mutex_};
@@ -76,6 +89,8 @@ private:
         const std::lock_guard lock{mutex_};
         asleep_ = nullptr;
     }
+
+    static inline thread_local const background* here_ = nullptr;  // whose thread this is
 
     std::mutex        life_;   // start() and stop()
     std::mutex        mutex_;  // what follows

@@ -55,6 +55,16 @@ public:
         }
     }
 
+    /// Reads the newest, where there is one, and does not begin. From any thread.
+    void look(const std::function<void(capnp::MessageReader&)>& read) const
+    {
+        auto        newest = store_.log.read_stream_backwards(stream_);
+        const auto* r      = newest.next();
+        if (!r || !r->value) return;
+        message opened{*r->value};
+        read(opened.opened());
+    }
+
     /// Makes the append one that records it, if nobody else has begun.
     void add_to(append_request& request, const any_event& e) const
     {

@@ -3,6 +3,10 @@
 // Lanes: a queue for each key that is busy. Whoever comes to a key that is free goes on at once, on
 // its own thread; else it waits in the lane, and is called by the one before it. A waiting thread
 // is woken, a submitted command is given to a thread of the pool.
+//
+// Who has a turn, or is one of the pool, waits in no lane: so nobody can wait for a turn, or for a
+// thread, that waits for it, in whatever circle and over whatever dispatchers. Refusing only the
+// circles would need one graph of all who wait, and would let the pool run out all the same.
 #include <cairn/framework/dispatcher.hpp>
 
 #include <cairn/framework/detail/names.hpp>
@@ -72,6 +76,25 @@ struct dispatcher_core::impl
             ~leave() { turns.pop_back(); }
         } const leave_turn;
         return step(0, e, call, command);
+    }
+
+    [[noreturn]] void refuse_to_wait(const command_call& call) const
+    {
+        for (const auto& [of, key] : turns)
+            if (of == this && key == call.key())
+                throw error{errc::invalid_argument,
+                            "the handler of a command for \"" + call.key() + "\" executes " +
+                                std::string{call.name()} +
+                                " for the same key, and would wait for itself: decide both in one "
+                                "command"};
+        throw error{errc::invalid_argument,
+                    std::string{call.name()} + " for \"" + call.key() +
+                        "\", which is busy, is executed " +
+                        (turns.empty() ? "by what is called with an answer"
+                                       : "by the handler of a command for \"" +
+                                             std::string{turns.back().second} + "\"") +
+                        ", and might wait for what waits for that: submit it, or decide both in "
+                        "one command"};
     }
 
     execute_result step(std::size_t i, const entry& e, command_call& call, const void* command)
@@ -153,7 +176,8 @@ struct dispatcher_core::impl
     std::vector<std::thread>                            pool;
     std::condition_variable                             pool_wakes;
     std::condition_variable                             room;
-    std::size_t                                         unanswered = 0;
+    std::size_t                                         unanswered = 0;  // of those submitted
+    std::size_t                                         executing  = 0;  // the others
     unsigned                                            idle       = 0;
     bool                                                stop       = false;
 };
@@ -164,7 +188,7 @@ dispatcher_core::~dispatcher_core()
 {
     {
         std::unique_lock lock{impl_->mutex};
-        impl_->room.wait(lock, [&] { return impl_->unanswered == 0; });
+        impl_->room.wait(lock, [&] { return impl_->unanswered == 0 && impl_->executing == 0; });
         impl_->stop = true;
     }
     impl_->pool_wakes.notify_all();
@@ -193,17 +217,12 @@ std::string dispatcher_core::key(std::type_index type, const void* command) cons
 
 execute_result dispatcher_core::execute(command_call& call, const void* command)
 {
-    for (const auto& [of, key] : turns)
-        if (of == impl_.get() && key == call.key())
-            throw error{errc::invalid_argument,
-                        "the handler of a command for \"" + call.key() + "\" executes " +
-                            std::string{call.name()} +
-                            " for the same key, and would wait for itself: decide both in one "
-                            "command"};
     const auto key = call.key();
     {
         std::unique_lock lock{impl_->mutex};
         const auto [lane, is_free] = impl_->lanes.try_emplace(key);
+        if (!is_free && (!turns.empty() || is_of_a_pool)) impl_->refuse_to_wait(call);
+        ++impl_->executing;
         if (!is_free) {
             std::condition_variable wakes;
             bool                    woken = false;
@@ -219,6 +238,8 @@ execute_result dispatcher_core::execute(command_call& call, const void* command)
         {
             const std::lock_guard lock{of.mutex};
             of.leave_lane(key);
+            --of.executing;
+            of.room.notify_all();
         }
     } const leave_lane{*impl_, key};
     return impl_->run(call, command);

@@ -118,10 +118,17 @@ void event_store::forget(const std::string& subject) const
     core_->log.ensure_topic(topic);
     const stream_id                stream{topic, subject};
     const event<SubjectForgotten> happened{[&](auto e) { e.setSubject(subject); }};
-    append_request                 request;
-    request.records.push_back({topic, core_->record_of(happened, stream,
-                                                       core_->log.stream_version(stream), {})});
-    core_->log.append(request);
+    for (;;) {
+        const auto     at = core_->log.stream_version(stream);
+        append_request request;
+        request.records.push_back({topic, core_->record_of(happened, stream, at, {})});
+        request.expect.push_back({stream, expected_version::exactly(at)});
+        const auto result = core_->try_append(request);
+        if (result) return;
+        if (result.error().code != errc::wrong_expected_version)
+            throw append_refused{result.error()};
+        // Another has forgotten the person meanwhile. Each time one of us got on, so this ends.
+    }
 }
 
 }  // namespace cairn

@@ -146,11 +146,22 @@ struct outbox_core::impl
             set_failure(nullptr);
             f();
         } catch (...) {
-            set_failure(std::current_exception());
             look_ahead();
             throw;
         }
         look_ahead();
+    }
+
+    /// As run_until_idle() and retry_parked() do, which say that they failed.
+    template <class F>
+    auto asked_for(const F& f)
+    {
+        try {
+            return f();
+        } catch (...) {
+            set_failure(std::current_exception());
+            throw;
+        }
     }
 
     /// Says when is tried again.
@@ -309,13 +320,16 @@ struct outbox_core::impl
         return done;
     }
 
-    std::vector<parked_message> parked()
+    /// By what is on the log, which may be another's: looking does not begin.
+    std::vector<parked_message> parked() const
     {
-        const std::lock_guard       turn{turns};
         std::vector<parked_message> all;
-        if (!claimed) claim();
         if (!log.try_describe_topic(parking)) return all;
-        for (const auto& r : log.partition(parking, 0).read(parked_next))
+        offset first;
+        progress.look([&](capnp::MessageReader& newest) {
+            first = offset{newest.getRoot<schema::OutboxCheckpoint>().getParkedNext()};
+        });
+        for (const auto& r : log.partition(parking, 0).read(first))
             all.push_back(
                 {id_of(r), std::string{r.key.value_or(bytes_view{})}, text_of(r, parked_why)});
         return all;
@@ -341,7 +355,9 @@ struct outbox_core::impl
                                      std::chrono::milliseconds{0}, nap);
                 thread.sleep(log.read_query(news, seen), nap);
             } catch (...) {
-                set_failure(std::current_exception());
+                const std::lock_guard lock{mutex};
+                failure = std::current_exception();
+                thread.ended();
                 return;
             }
         }
@@ -386,7 +402,7 @@ outbox_core::~outbox_core() = default;
 
 void outbox_core::run_until_idle()
 {
-    impl_->work(false);
+    impl_->asked_for([&] { impl_->work(false); });
 }
 void outbox_core::start()
 {
@@ -398,7 +414,7 @@ void outbox_core::stop() noexcept
 }
 std::size_t outbox_core::retry_parked()
 {
-    return impl_->retry();
+    return impl_->asked_for([&] { return impl_->retry(); });
 }
 
 runner_state outbox_core::state() const noexcept

@@ -34,6 +34,7 @@ struct process_cause
     std::vector<part>       parts{};
     std::exception_ptr      unreadable{};  ///< what reading it threw
     std::optional<std::pair<process_timers::id, set_timer>> timer{};
+    timestamp shown{};  ///< by the clock, when the timer went off
 
     /// "the event at position 7 (OrderPlaced)"
     std::string text() const;

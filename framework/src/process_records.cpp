@@ -76,25 +76,52 @@ process_records::process_records(event_store_core& store, std::string topic)
 void process_records::claim(position from)
 {
     progress_.claim([&](capnp::MessageReader* newest) {
+        begun_.reset();
         if (newest) {
             const auto c = newest->getRoot<schema::ProcessCheckpoint>();
             from         = position{c.getNext()};
             generation_  = c.getGeneration();
+            if (c.getGoingOff() >= 0)
+                begun_ = {position{c.getGoingOff()}, timestamp{c.getShownMs()}};
         }
         ++generation_;
-        return checkpoint_at(from);
+        return checkpoint_at(from, begun_);
     });
     const std::lock_guard lock{mutex_};
     next_ = from;
     timers_.fold(store_, topic_);
 }
 
-any_event process_records::checkpoint_at(position next) const
+any_event process_records::checkpoint_at(position                          next,
+                                         const std::optional<begun_timer>& begun) const
 {
     return event<schema::ProcessCheckpoint>{[&](auto c) {
         c.setNext(next.value);
         c.setGeneration(generation_);
+        if (!begun) return;
+        c.setGoingOff(begun->set_at.value);
+        c.setShownMs(begun->shown.value);
     }};
+}
+
+void process_records::begin(const set_timer& timer, timestamp shown)
+{
+    if (begun_) return;  // it is handled again
+    const begun_timer begun{timer.set_at, shown};
+    append_request    request;
+    progress_.add_to(request, checkpoint_at(next_, begun));
+    if (!log_.try_append(request)) progress_.throw_fenced();
+    progress_.written();
+    unrecorded_ = 0;
+    begun_      = begun;
+}
+
+std::optional<process_records::going_off> process_records::begun() const
+{
+    if (!begun_) return std::nullopt;
+    const auto timer = timers_.set_at(begun_->set_at);
+    if (!timer) return std::nullopt;  // somebody has deleted records of __timers
+    return going_off{timer->first, timer->second, begun_->shown};
 }
 
 process_records::answer process_records::record(const process_changes&                what,
@@ -124,6 +151,7 @@ process_records::answer process_records::record(const process_changes&          
         if (result) {
             // By one that has begun after this; else somebody has deleted the checkpoints.
             check();
+            begun_.reset();
             const std::lock_guard lock{mutex_};
             timers_.fold(store_, topic_);
             next_ = next;
@@ -173,6 +201,7 @@ void process_records::keep(const process_changes& what, position next, position 
         timers_from = timers_from.next();
     }
     progress_.written();
+    begun_.reset();
     unrecorded_ = 0;
     next_       = next;
 }

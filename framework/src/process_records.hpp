@@ -67,6 +67,7 @@ struct process_changes
 ///   - What is recorded is recorded whole, in one append, with how far that brings the runner; or
 ///     not at all.
 ///   - Of several that have begun for one topic, the one that began last records.
+///   - A timer that has begun to send is the next to be handled, until it is recorded or skipped.
 ///   - The timers here are those of the records of __timers.
 ///
 /// Threads   next() and pending() from any; one at a time for the rest.
@@ -93,6 +94,18 @@ public:
     answer record(const process_changes& what, const std::map<std::string, version>& seen,
                   position next, const std::string& command_id,
                   const std::function<void()>& before_append);
+
+    /// A timer that has begun to send commands.
+    struct going_off
+    {
+        process_timers::id id;
+        set_timer          timer;
+        timestamp          shown;  ///< by the clock, when it did
+    };
+    /// Records that it has: it is what is handled next, also by one that begins later.
+    void begin(const set_timer& timer, timestamp shown);
+    /// The one that has, until what came of it is recorded, or it is skipped.
+    std::optional<going_off> begun() const;
 
     /// That all before `next` is handled, of which so many causes came to nothing. It is recorded
     /// now and then, so that a start does not go through all of them again; handled again, they
@@ -122,7 +135,12 @@ private:
     {
         return {timers_topic, process_timers::key_of(topic_, timer)};
     }
-    any_event     checkpoint_at(position next) const;
+    struct begun_timer
+    {
+        position  set_at;
+        timestamp shown;
+    };
+    any_event     checkpoint_at(position next, const std::optional<begun_timer>& begun = {}) const;
     append_record record_of(const process_timers::id&            timer,
                             const process_changes::timer_change& change) const;
 
@@ -135,6 +153,8 @@ private:
     checkpoint        progress_;
     std::int64_t      generation_ = 0;
     std::size_t       unrecorded_ = 0;  // causes that came to nothing
+
+    std::optional<begun_timer> begun_;
 
     // The thread that works changes them under the mutex, and reads them without.
     mutable std::mutex mutex_;

@@ -18,7 +18,8 @@
 //
 // For that, causes must meet the same state when they are handled again. Events do: they have an
 // order. Where among them a timer goes off is known only once it is recorded, so what came before
-// it is recorded first, and it is recorded alone.
+// it is recorded first, and it is recorded alone. If it sends, it is recorded before that it does:
+// a crash behind its first command must not let events go before it that came meanwhile.
 #include <cairn/framework/process_runner.hpp>
 
 #include "background.hpp"
@@ -132,16 +133,29 @@ struct process_core::impl
             in_hand = {};
             causes.reset();
             fence.reset();
-            const std::lock_guard lock{mutex};
-            failure = std::current_exception();
             throw;
         }
         causes.rest();
     }
 
+    void run_until_idle()
+    {
+        try {
+            work(false);
+        } catch (...) {
+            const std::lock_guard lock{mutex};
+            failure = std::current_exception();
+            throw;
+        }
+    }
+
     /// Goes on by one cause; false where there is none.
     bool step()
     {
+        if (const auto begun = records.begun()) {
+            fire({begun->id, begun->timer}, begun->shown);
+            return true;
+        }
         // Events that keep coming do not keep a timer from going off: it waits for those only that
         // were there when it was found to be due.
         if (!fence && due_now()) fence = log.end_position();
@@ -152,7 +166,7 @@ struct process_core::impl
         if (!fence && in_hand.causes.empty()) return false;
         record_batch();  // it may set timers, or cancel the one that was due
         if (std::exchange(fence, std::nullopt))
-            if (const auto timer = due_now()) fire(*timer);
+            if (const auto timer = due_now()) fire(*timer, time_from(options.clock));
         return true;
     }
 
@@ -163,7 +177,7 @@ struct process_core::impl
         return first;
     }
 
-    void fire(const std::pair<process_timers::id, set_timer>& timer)
+    void fire(const std::pair<process_timers::id, set_timer>& timer, timestamp shown)
     {
         process_cause cause;
         cause.at      = timer.second.set_at;
@@ -171,6 +185,7 @@ struct process_core::impl
         cause.next    = records.next();
         cause.carried = timer.second.carried;
         cause.timer   = timer;
+        cause.shown   = shown;
         handle(std::move(cause));
         record_batch();
     }
@@ -232,7 +247,7 @@ struct process_core::impl
             step_now(process_step::reacting, cause);
             carry_out(now, id.first,
                       type.react_timer(process.body->state(),
-                                       {id.first, id.second, timer.at, time_from(options.clock)}));
+                                       {id.first, id.second, timer.at, cause.shown}));
         }
         message opened;
         for (const auto& part : cause.parts) {
@@ -303,6 +318,7 @@ struct process_core::impl
                 throw error{errc::invalid_argument,
                             "it came to more than " + std::to_string(options.commands_max) +
                                 " commands: does one refusal lead to the next?"};
+            if (now.cause.timer) records.begin(now.cause.timer->second, now.cause.shown);
             step_now(process_step::sending, now.cause);
             records.check();
             const auto answer = send(now.cause, command, now.changes.sent++);
@@ -370,9 +386,7 @@ struct process_core::impl
         context.command_id         = command_id_of(cause) + "/" + std::to_string(number);
         context.remember_rejection = true;
         for (const auto& t : targets)
-            if (*t.aggregate == *command.type().aggregate)
-                return command.type().execute(t.repository, command.id(), command.command(),
-                                              context);
+            if (*t.aggregate == *command.type().aggregate) return t.send(command, context);
         throw error{errc::invalid_argument,
                     "there is no repository of " + command.aggregate_name()};
     }
@@ -497,6 +511,7 @@ struct process_core::impl
             } catch (...) {
                 const std::lock_guard lock{mutex};
                 failure = std::current_exception();
+                thread.ended();
                 return;
             }
         }
@@ -545,7 +560,7 @@ process_core::~process_core() = default;
 
 void process_core::run_until_idle()
 {
-    impl_->work(false);
+    impl_->run_until_idle();
 }
 
 void process_core::start()

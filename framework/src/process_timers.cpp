@@ -59,6 +59,14 @@ std::optional<std::pair<process_timers::id, set_timer>> process_timers::first() 
     return std::pair{which, by_id_.at(which)};
 }
 
+std::optional<std::pair<process_timers::id, set_timer>> process_timers::set_at(
+    position record) const
+{
+    for (const auto& timer : by_id_)
+        if (timer.second.set_at == record) return timer;
+    return std::nullopt;
+}
+
 std::vector<pending_timer> process_timers::pending() const
 {
     std::vector<pending_timer> all;

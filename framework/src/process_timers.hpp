@@ -50,6 +50,9 @@ public:
     /// The one that is due first; of several the one that was set first.
     std::optional<std::pair<id, set_timer>> first() const;
 
+    /// The one that this record set; nullopt where it is set no longer.
+    std::optional<std::pair<id, set_timer>> set_at(position record) const;
+
     std::vector<pending_timer> pending() const;
 
 private:

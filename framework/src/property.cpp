@@ -2,6 +2,7 @@
 #include <cairn/framework/property.hpp>
 
 #include "instance.hpp"
+#include "reason.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -31,6 +32,7 @@ namespace detail {
 
 namespace {
 
+using cairn::detail::reason_of;
 using steps = std::vector<random_step>;
 
 /// What went wrong; nothing: it holds.
@@ -62,8 +64,8 @@ public:
             any_decision decided;
             try {
                 decided = s.decide(state.state());
-            } catch (const std::exception& e) {
-                out.wrong = std::string{"decide() threw: "} + e.what();
+            } catch (...) {
+                out.wrong = "decide() threw: " + reason_of(std::current_exception());
                 return out;
             }
             if (decided.rejected) say("      rejected: " + decided.rejected->reason);
@@ -71,8 +73,9 @@ public:
                 if (tell) say("      " + std::string{e.type_name()} + " " + e.json());
                 try {
                     state.apply(e);
-                } catch (const std::exception& thrown) {
-                    out.wrong = "apply(" + std::string{e.type_name()} + ") threw: " + thrown.what();
+                } catch (...) {
+                    out.wrong = "apply(" + std::string{e.type_name()} +
+                                ") threw: " + reason_of(std::current_exception());
                     return out;
                 }
             }
@@ -84,8 +87,12 @@ public:
 private:
     std::optional<std::string> broken(cairn::detail::instance& state) const
     {
-        for (const auto& i : invariants_)
-            if (!i.holds(state.state())) return "it does not hold that " + i.name;
+        for (const auto& i : invariants_) try {
+                if (!i.holds(state.state())) return "it does not hold that " + i.name;
+            } catch (...) {
+                return "looking whether " + i.name +
+                       " threw: " + reason_of(std::current_exception());
+            }
         if (!type_.snapshot) return std::nullopt;
         const char* at = "save()";
         try {
@@ -99,8 +106,8 @@ private:
             if (again == saved) return std::nullopt;
             return "a snapshot that was restored and saved again is another: " + saved.json() +
                    ", then " + again.json();
-        } catch (const std::exception& e) {
-            return std::string{at} + " threw: " + e.what();
+        } catch (...) {
+            return std::string{at} + " threw: " + reason_of(std::current_exception());
         }
     }
 

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cairn/framework/testing_process.hpp>
 
+#include "event_store_core.hpp"
+#include "process_timers.hpp"
+
+#include "process.capnp.h"
+
 #include <algorithm>
 #include <functional>
+#include <limits>
+#include <set>
 
 namespace cairn::testing::detail {
 
@@ -70,6 +77,163 @@ bool add(std::string& to, std::size_t wanted, std::size_t got,
 }
 
 }  // namespace
+
+namespace {
+
+using cairn::detail::process_core;
+
+constexpr timestamp never{std::numeric_limits<std::int64_t>::max()};
+constexpr timestamp before_all{std::numeric_limits<std::int64_t>::min()};
+
+/// A runner in a topic of its own, with what has happened there, before its one cause.
+class asked_process
+{
+public:
+    asked_process(const process_spec& spec, const std::optional<std::string>& process,
+                  const any_reaction& without_log)
+        : spec_{spec},
+          log_{spec.store.log()},
+          expected_{without_log},
+          own_{record_given(spec.store, spec.happened, process.value_or("nobody's"))},
+          begin_{log_.end_position()},
+          core_{spec.store, own_.topic, spec.type, options(), targets()}
+    {
+        for (const auto& p : expected_.posted) log_.ensure_topic(p.topic);
+    }
+
+    void set_timer(const std::string& name, timestamp due)
+    {
+        const stream_id               stream{cairn::detail::timers_topic,
+                               cairn::detail::process_timers::key_of(own_.topic, {own_.key, name})};
+        const event<schema::TimerSet> set{[&](auto t) {
+            t.setTopic(own_.topic);
+            t.setProcess(own_.key);
+            t.setName(name);
+            t.setDueMs(due.value);
+        }};
+        record_in(spec_.store, stream, {set});
+    }
+
+    /// What comes of the one cause, which is there. Timers that it cancels are set, but the one
+    /// that goes off.
+    any_reaction run(timestamp shown, std::string_view fired = {})
+    {
+        for (const auto& t : expected_.timers)
+            if (!t.when && t.name != fired) set_timer(t.name, never);
+        shown_ = shown;
+        core_.run_until_idle();
+        got_.events = read_events(spec_.store, own_,
+                                  version{static_cast<std::int64_t>(spec_.happened.size())},
+                                  spec_.type.state.schemas);
+        read_timers();
+        read_posted();
+        return std::move(got_);
+    }
+
+    /// What is read is no message of the process's.
+    void leave_out(position at) { left_out_ = at; }
+
+private:
+    process_options options()
+    {
+        process_options o;
+        o.from    = begin_;
+        o.clock   = [this] { return shown_; };
+        o.on_step = [this](process_step step) {
+            // What the one cause has set, for at once, is not gone off.
+            if (step == process_step::recorded) shown_ = before_all;
+        };
+        return o;
+    }
+
+    std::vector<process_core::target> targets()
+    {
+        std::vector<process_core::target> all;
+        for (const auto* aggregate : spec_.aggregates)
+            all.push_back({aggregate,
+                           [this](const sent_command& c, const command_context&) -> execute_result {
+                               got_.commands.push_back(c);
+                               if (spec_.refusal) return reject(*spec_.refusal);
+                               return outcome{};
+                           }});
+        return all;
+    }
+
+    /// In the order in which they are expected.
+    void read_timers()
+    {
+        auto                  set = core_.timers();
+        std::set<std::string> seen;
+        for (const auto& t : expected_.timers) {
+            if (!seen.insert(t.name).second) continue;
+            const auto pending = std::find_if(set.begin(), set.end(),
+                                              [&](const auto& p) { return p.name == t.name; });
+            got_.timers.push_back({t.name, std::nullopt});
+            if (pending == set.end()) continue;
+            got_.timers.back().when = at(pending->at);
+            set.erase(pending);
+        }
+        for (const auto& p : set) got_.timers.push_back({p.name, at(p.at)});
+    }
+
+    void read_posted()
+    {
+        for (const auto& r : log_.read_all(begin_)) {
+            if (r.from->topic == own_.topic || r.position == left_out_) continue;
+            const auto type = cairn::detail::event_type_of(r);
+            const auto known =
+                std::find_if(expected_.posted.begin(), expected_.posted.end(),
+                             [&](const auto& p) { return type.is(p.message.schema()); });
+            if (known == expected_.posted.end())
+                throw error{errc::unknown_event, "it posted " + type.text() + " to " +
+                                                     r.from->topic +
+                                                     ", which it does not where there is no log"};
+            auto& core = spec_.store.core();
+            got_.posted.push_back(
+                {r.from->topic, std::string{r.key.value_or(bytes_view{})},
+                 core.codec_of(known->message.schema()).unsealed(r, core.keys())});
+        }
+    }
+
+    const process_spec&     spec_;
+    commit_log              log_;
+    const any_reaction&     expected_;
+    const stream_id         own_;
+    const position          begin_;
+    std::optional<position> left_out_;
+    timestamp               shown_ = before_all;
+    any_reaction            got_;
+    process_core            core_;
+};
+
+}  // namespace
+
+stream_id heard_in(const event_store& store, const any_event& happened)
+{
+    const auto key = store.core().codec_of(happened.schema()).key_of(happened);
+    return {"spec-heard", key.value_or("a stream")};
+}
+
+recorded_reaction heard_on_log(const process_spec& spec, const any_event& happened,
+                               const stream_id& from, const std::optional<std::string>& process,
+                               const any_reaction& without_log)
+{
+    asked_process asked{spec, process, without_log};
+    record_in(spec.store, from, {happened});
+    auto        newest = spec.store.log().read_stream_backwards(from);
+    const auto* r      = newest.next();
+    const auto  cause  = r->timestamp;
+    asked.leave_out(r->position);
+    return {asked.run(before_all), cause};
+}
+
+recorded_reaction fired_on_log(const process_spec& spec, const timer_fired& timer,
+                               const any_reaction& without_log)
+{
+    asked_process asked{spec, timer.process, without_log};
+    asked.set_timer(timer.name, timer.due);
+    return {asked.run(timer.now, timer.name), timer.due};
+}
 
 verdict compare(const any_reaction& got, const wanted_reaction& wanted)
 {

@@ -90,6 +90,14 @@ TEST_CASE("a process reminds each morning until it is paid")
     CHECK(given<Reminder>(customer_of("Ada"))
               .when(cairn::event<OrderPaid>{})
               .then_cancels("morning"));
+    const auto log = cairn::commit_log::in_memory();
+    //[ process_on
+    CHECK(given<Reminder>(customer_of("Ada"))
+              .on(log)
+              .when_timer("morning", "o-1")
+              .then_posts("mails", "Ada", mail("Ada", "Please pay o-1"))
+              .then_sets_timer("morning", cairn::at_local(9h)));
+    //]
 }
 
 TEST_CASE("what can never be handled is skipped")

@@ -21,6 +21,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -297,6 +298,131 @@ TEST_CASE("a handler that executes a command with its own key is told, and not s
     CHECK(code_of([&] { app.execute(Pay{"ada", 1}); }) == errc::invalid_argument);
     CHECK(app.execute(Pay{"ada", 2}));
     CHECK(app.execute(Take{"ada"}));
+}
+
+namespace {
+
+/// What would wait for ever ends the program: a destructor would wait as well.
+template <class Future>
+void get_or_abort(Future& f, const char* what)
+{
+    if (f.wait_for(std::chrono::seconds{20}) == std::future_status::ready) return f.get();
+    std::cerr << what << '\n';
+    std::abort();
+}
+
+/// Takes the turn of one key, and there executes for another.
+struct Cross
+{
+    std::string account, other;
+};
+
+}  // namespace
+
+TEST_CASE("handlers that execute for each other's key are told, and not stuck")
+{
+    std::atomic<int> inside{0}, told{0};
+    dispatcher       app;
+    app.handle<Take>(
+           [](const Take& c) { return c.account; },
+           [](const Take&, const command_context&) -> execute_result { return outcome{}; })
+        .handle<Cross>([](const Cross& c) { return c.account; },
+                       [&](const Cross& c, const command_context&) {
+                           ++inside;
+                           while (inside < 2) std::this_thread::yield();
+                           return app.execute(Take{c.other});
+                       });
+    std::vector<std::future<void>> both;
+    for (const auto& c : {Cross{"ada", "eve"}, Cross{"eve", "ada"}})
+        both.push_back(std::async(std::launch::async, [&, c] {
+            told += code_of([&] { app.execute(c); }) == errc::invalid_argument;
+        }));
+    for (auto& one : both) get_or_abort(one, "they wait for each other");
+    CHECK(told >= 1);
+    CHECK(app.execute(Take{"ada"}));
+    CHECK(app.execute(Take{"eve"}));
+}
+
+TEST_CASE("one of the pool's threads does not wait for a command that waits for the pool")
+{
+    dispatcher app{{.threads_max = 1}};
+    const auto handler = [&](const auto& c, const command_context&) -> execute_result {
+        if (c.account == "ada") {
+            app.submit(Take{"eve"}, {}, [](std::exception_ptr, execute_result) {});
+            return app.execute(Take{"eve"});
+        }
+        return outcome{};
+    };
+    const auto id_of = [](const auto& c) { return c.account; };
+    app.handle<Take>(id_of, handler).handle<Pay>(id_of, handler);
+
+    std::promise<void> of_handler, of_answer;
+    auto               handled = of_handler.get_future(), answered = of_answer.get_future();
+    std::exception_ptr thrown;
+    app.submit(Pay{"ada"}, {}, [&](std::exception_ptr e, execute_result) {
+        thrown = e;
+        of_handler.set_value();
+    });
+    get_or_abort(handled, "the handler waits for its own thread");
+    REQUIRE(thrown);
+    CHECK(code_of([&] { std::rethrow_exception(thrown); }) == errc::invalid_argument);
+
+    std::optional<errc> code;
+    app.submit(Pay{"bob"}, {}, [&](std::exception_ptr, execute_result) {
+        app.submit(Take{"eve"}, {}, [](std::exception_ptr, execute_result) {});
+        code = code_of([&] { app.execute(Take{"eve"}); });
+        of_answer.set_value();
+    });
+    get_or_abort(answered, "what is called with an answer waits for its own thread");
+    CHECK(code == errc::invalid_argument);
+}
+
+TEST_CASE("each command is answered, also when the dispatcher is destroyed meanwhile")
+{
+    constexpr int            submitted = 60, waiting = 8;
+    std::atomic<int>         done{0}, rejected{0}, thrown{0}, begun{0}, again{0};
+    std::atomic<bool>        go{false};
+    std::vector<std::thread> threads;
+    {
+        dispatcher app{{.threads_max = 3}};
+        app.handle<Pay>([](const Pay& c) { return c.account; },
+                        [&](const Pay& c, const command_context&) -> execute_result {
+                            ++begun;
+                            while (!go) std::this_thread::yield();
+                            if (c.cents % 3 == 1) return reject("no");
+                            if (c.cents % 3 == 2) throw std::runtime_error{"broken"};
+                            return outcome{};
+                        });
+        const auto count = [&](const std::exception_ptr& e, const execute_result& r) {
+            ++(e ? thrown : r ? done : rejected);
+        };
+        for (int i = 0; i < submitted; ++i)
+            app.submit(Pay{"k" + std::to_string(i % 4), static_cast<std::uint64_t>(i)}, {},
+                       [&](std::exception_ptr e, execute_result r) {
+                           count(e, r);
+                           // What an answer leads to is answered as well.
+                           app.submit(Pay{"last", 0}, {},
+                                      [&](std::exception_ptr, execute_result) { ++again; });
+                       });
+        for (int i = 0; i < waiting; ++i)
+            threads.emplace_back([&, i] {
+                const Pay c{"t" + std::to_string(i), static_cast<std::uint64_t>(i)};
+                try {
+                    const auto r = app.execute(c);
+                    count(nullptr, r);
+                } catch (const std::runtime_error&) {
+                    ++thrown;
+                }
+            });
+        while (begun < 3 + waiting) std::this_thread::yield();
+        go = true;
+    }
+    CHECK(done + rejected + thrown >= submitted);
+    CHECK(again == submitted);
+    for (auto& t : threads) t.join();
+    CHECK(done == 20 + 3);
+    CHECK(rejected == 20 + 3);
+    CHECK(thrown == 20 + 2);
 }
 
 TEST_CASE_METHOD(an_app, "a command is awaited in a coroutine, which goes on on its own executor")

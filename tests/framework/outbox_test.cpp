@@ -5,10 +5,13 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 using namespace shop;
 using namespace cairn;
@@ -268,6 +271,75 @@ TEST_CASE("what retention has removed before it was delivered is not skipped in 
     CHECK(code_of([&] { p.run(); }) == errc::offset_out_of_range);
     CHECK(p.mails->state() == runner_state::failed);
     CHECK(p.given.empty());
+}
+
+TEST_CASE("who looks at what is parked does not begin: the one that delivers goes on")
+{
+    a_post_office p;
+    p.options.then         = undeliverable::park;
+    p.options.attempts_max = 1;
+    p.open();
+    p.refused = {"bad", "worse"};
+    p.send("Ada", "bad");
+    p.send("Bob", "worse");
+    p.run();
+    outbox<Mail> other{*p.s.on.log, "mails", [](Mail::Reader, const delivery&) {}};
+    CHECK(other.parked() == p.mails->parked());
+    CHECK(other.parked().size() == 2);
+    p.send("Ada", "waits");
+    p.send("Eve", "hers");
+    p.run();
+    CHECK(p.given == names{"hers"});
+    CHECK(other.parked().size() == 3);
+    p.refused = {"worse"};
+    CHECK_THAT(failure_of([&] { p.mails->retry_parked(); }), Catch::Contains("mails-0@1"));
+    CHECK(other.parked().size() == 2);
+    CHECK(other.parked() == p.mails->parked());
+}
+
+TEST_CASE("a start right behind a failure to deliver is not lost")
+{
+    a_shop s;
+    s.append("mails", "Ada", mail("Ada", "bad"));
+    for (int round = 0; round < 100; ++round) {
+        std::atomic<int> tried = 0;
+        outbox<Mail>     mails{*s.on.log,
+                           "mails",
+                           [&](Mail::Reader, const delivery&) {
+                               ++tried;
+                               throw std::runtime_error{"no such box"};
+                           },
+                           {.attempts_max = 1}};
+        mails.start();
+        while (!mails.error()) {
+        }
+        mails.start();
+        const auto deadline = std::chrono::steady_clock::now() + 20s;
+        while (tried < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+        INFO("round " << round);
+        REQUIRE(tried >= 2);
+    }
+}
+
+TEST_CASE("the function that delivers may stop the outbox, and it can be started again")
+{
+    a_shop           s;
+    std::atomic<int> given = 0;
+    outbox<Mail>*    all   = nullptr;
+    outbox<Mail>     mails{*s.on.log, "mails", [&](Mail::Reader, const delivery&) {
+                           ++given;
+                           all->stop();
+                       }};
+    all = &mails;
+    s.append("mails", "Ada", mail("Ada", "one"));
+    s.append("mails", "Ada", mail("Ada", "two"));
+    for (int started = 1; started <= 2; ++started) {
+        mails.start();
+        while (mails.state() == runner_state::running) std::this_thread::yield();
+        CHECK(mails.state() == runner_state::idle);
+        CHECK(given == started);
+    }
+    CHECK(mails.statistics().delivered == 2);
 }
 
 TEST_CASE("in the background it delivers what comes, and stops when it is told")

@@ -10,6 +10,10 @@
 
 #include <catch2/catch.hpp>
 
+#include <set>
+#include <thread>
+#include <vector>
+
 using namespace cairn;
 using namespace cairn::testing;
 using namespace ledger;
@@ -226,6 +230,47 @@ TEST_CASE("after forget() events stay readable with the personal fields absent, 
     fs::remove_all(backup);
     key_log.close();
     fs::remove_all(key_directory);
+}
+
+TEST_CASE("who listens to the store hears that somebody was forgotten")
+{
+    a_log             on{false};
+    const event_store store{*on.log, {.keys = key_ring{*on.log}}};
+    position          heard{-1};
+    const auto        listening = store.on_recorded([&](position last) { heard = last; });
+    store.forget("m-1");
+    CHECK(heard == on.log->last_match({{query::item{.tags = {"subject:m-1"}}}}));
+}
+
+TEST_CASE("a forget() that ended between key and record is made whole by calling it again")
+{
+    a_log      on{true};
+    const auto tell = query{{query::item{.tags = {"subject:m-1"}}}};
+    {
+        key_ring keys{*on.log};
+        keys.forget("m-1");  // and here it crashed
+        CHECK_FALSE(on.log->last_match(tell));
+    }
+    on.reopen();
+    const event_store store{*on.log, {.keys = key_ring{*on.log}}};
+    store.forget("m-1");
+    CHECK(on.log->last_match(tell));
+}
+
+TEST_CASE("of those who forget the same person at once each records it, one after the other")
+{
+    a_log                    on{false};
+    const event_store        store{*on.log, {.keys = key_ring{*on.log}}};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+        threads.emplace_back([&] {
+            for (int i = 0; i < 10; ++i) store.forget("m-1");
+        });
+    for (auto& t : threads) t.join();
+    std::set<std::string> ids;
+    for (const auto& r : on.log->read_stream({"forgotten", "m-1"}))
+        ids.emplace(*r.headers.find(header_names::id));
+    CHECK(ids.size() == 40);  // no two are called the same
 }
 
 TEST_CASE("a snapshot that copies what is personal into an unmarked field is forgotten with it")

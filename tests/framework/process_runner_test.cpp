@@ -40,6 +40,22 @@ void check_how_it_ends(a_shop& s)
     CHECK(s.timers().empty());
 }
 
+/// The story, with an event for o-3 that somebody recorded while the runner was down. What o-3's
+/// timer had sent by then has come to what it did; else it never goes off.
+void check_how_it_ends_with_o3_paid_elsewhere(a_shop& s)
+{
+    bool refused = false;
+    if (s.on.log->try_describe_topic("__rejections"))
+        for (const auto& p : s.on.log->partitions("__rejections"))
+            refused |= p.end_offset() > offset{0};
+    CHECK(s.events("payments", "o-3") ==
+          (refused ? names{"PaymentDue", "PaymentGivenUp", "PaymentReceived"}
+                   : names{"PaymentDue", "PaymentReceived"}));
+    CHECK(s.events("orders", "o-1") == names{"OrderPlaced", "OrderCancelled"});
+    CHECK(s.events("orders", "o-3") == names{"OrderPlaced", "OrderCancelled"});
+    CHECK(s.timers().empty());
+}
+
 }  // namespace
 
 TEST_CASE("an event leads to a timer, the timer to a command, and each is recorded once")
@@ -64,6 +80,7 @@ TEST_CASE("an event leads to a timer, the timer to a command, and each is record
 TEST_CASE("each event is handled exactly once, whatever crashes in between")
 {
     const auto batch_max = GENERATE(1, 2, 64);
+    const bool goes_on   = GENERATE(false, true);  // while the runner is down
     int        steps     = 0;
     {
         a_shop s;
@@ -88,11 +105,15 @@ TEST_CASE("each event is handled exactly once, whatever crashes in between")
                 then(s);
             } catch (const process_failed&) {
                 ++crashes;
+                if (goes_on) s.append("orders", "elsewhere", order_paid("o-3"));
                 s.restart();
                 s.run();
             }
         CHECK(crashes == 1);
-        check_how_it_ends(s);
+        if (goes_on)
+            check_how_it_ends_with_o3_paid_elsewhere(s);
+        else
+            check_how_it_ends(s);
     }
 }
 
@@ -190,6 +211,124 @@ TEST_CASE("an event over the size limit stops the runner before what it came of"
     CHECK(s.events("verbose", "o-1") == names{"PaymentDue"});
     CHECK(s.events("verbose", "o-2").empty());
     CHECK(s.events("verbose", "o-3") == names{"PaymentDue"});
+}
+
+namespace {
+
+/// When its timer goes off it cancels the bill that is called after how much it has heard by then,
+/// and says what the clock showed. Of bills themselves it hears nothing.
+struct Late : process_manager<listens_to<OrderPlaced>, records<PaymentReceived, PaymentGivenUp>,
+                              sends_to<Order>>
+{
+    int heard = 0;
+
+    static std::optional<std::string> process_of(OrderPlaced::Reader e)
+    {
+        if (e.getOrder().startsWith("bill")) return std::nullopt;
+        return "late";
+    }
+    reaction react(OrderPlaced::Reader) const
+    {
+        reaction r{payment_received()};
+        if (heard == 0) r.set("late", after(30min));
+        return r;
+    }
+    reaction react(const timer_fired& t) const
+    {
+        return reaction{}.send<Order>("bill-" + std::to_string(heard),
+                                      Cancel{std::to_string(t.now.value)});
+    }
+    reaction react(const command_refused& r) const
+    {
+        return payment_given_up(r.command.id() + " at " + r.command.as<Cancel>()->reason);
+    }
+
+    void apply(PaymentReceived::Reader) { ++heard; }
+    void apply(PaymentGivenUp::Reader) {}
+};
+
+}  // namespace
+
+TEST_CASE("a timer that had begun to send goes off before all that came since, as it did then")
+{
+    const bool refused  = GENERATE(false, true);
+    const bool restarts = GENERATE(false, true);
+    const auto crash_at = GENERATE(process_step::sending, process_step::recording);
+    a_shop     s{GENERATE(false, true)};
+    int        to_send = 0, crashes = 0;
+    std::optional<process_runner<Late>> late;
+    const auto                          open = [&] {
+        late.emplace(*s.on.log, "payments",
+                                              process_options{.clock = s.options.clock,
+                                                              .on_step =
+                                         [&](process_step step) {
+                                             to_send += step == process_step::sending;
+                                             if (to_send == 0 || step != crash_at) return;
+                                             if (crashes++ < 2) throw crash{};
+                                         }},
+                                              *s.orders);
+    };
+    open();
+    if (!refused)
+        for (const auto* bill : {"bill-1", "bill-2"}) s.place(bill);
+    s.place("o-1");
+    late->run_until_idle();
+    s.pass(30min);
+    const auto then = std::to_string(s.now);
+    (void)failure_of(*late);
+    s.place("o-2");
+    s.pass(-10min);  // and somebody sets the clock back
+    for (int again = 0; again < 2; ++again) {
+        if (restarts) {
+            late.reset();
+            s.restart();
+            open();
+        }
+        if (again == 0) (void)failure_of(*late);
+    }
+    late->run_until_idle();
+    CHECK(late->timers().empty());
+    CHECK(late->statistics().timers_fired == 1);
+    if (refused) {
+        CHECK(s.events("payments", "late") ==
+              names{"PaymentReceived", "PaymentGivenUp", "PaymentReceived"});
+        auto range = s.on.log->read_stream({"payments", "late"}, version{1});
+        CHECK_THAT(std::string{*range.next()->value}, Catch::Contains("bill-1 at " + then));
+    } else {
+        CHECK(s.events("payments", "late") == names{"PaymentReceived", "PaymentReceived"});
+        CHECK(s.status("bill-1") == Order::Status::cancelled);
+        CHECK(s.status("bill-2") == Order::Status::open);
+    }
+}
+
+TEST_CASE("a timer that had begun to send, and fails for good, can be skipped")
+{
+    a_shop s;
+    s.options.on_step = [&](process_step step) {
+        if (step == process_step::recording && !s.timers().empty() &&
+            s.status("o-1") == Order::Status::cancelled)
+            throw crash{};
+    };
+    s.open();
+    s.place("o-1");
+    s.run();
+    s.pass(30min);
+    (void)failure_of(*s.payments);
+    s.payments.reset();
+    struct Broken : Payment
+    {
+        reaction react(const timer_fired&) const { throw std::logic_error{"no timers any more"}; }
+        using Payment::react;
+    };
+    process_runner<Broken> broken{*s.on.log, "payments", {.clock = s.options.clock}, *s.orders};
+    s.place("o-2");
+    const auto failed = failure_of(broken);
+    CHECK_THAT(failed.what(), Catch::Contains("the timer \"unpaid\" of o-1"));
+    CHECK(s.events("payments", "o-2").empty());
+    broken.skip(failed.at(), "gone");
+    broken.run_until_idle();
+    CHECK(s.events("payments", "o-2") == names{"PaymentDue"});
+    CHECK(broken.timers().size() == 2);
 }
 
 TEST_CASE("events are handled in the order of their positions")
@@ -410,6 +549,31 @@ TEST_CASE("in the background it wakes for events and timers, and stops when it i
     CHECK(s.payments->state() == runner_state::failed);
     CHECK_THROWS_AS(std::rethrow_exception(s.payments->error()), process_failed);
     s.payments->stop();
+}
+
+TEST_CASE("a start right behind a failure is not lost")
+{
+    struct Failing : process_manager<listens_to<OrderPlaced>>
+    {
+        static std::string process_of(OrderPlaced::Reader e) { return e.getOrder(); }
+        reaction           react(OrderPlaced::Reader) const { throw std::logic_error{"a bug"}; }
+    };
+    a_shop s;
+    s.place("o-1");
+    for (int round = 0; round < 100; ++round) {
+        std::atomic<int>        reacted = 0;
+        process_options         counting{.on_step = [&](process_step) { ++reacted; }};
+        process_runner<Failing> runner{*s.on.log, "payments", counting};
+        runner.start();
+        while (!runner.error()) {
+        }
+        runner.start();
+        const auto deadline = std::chrono::steady_clock::now() + 20s;
+        while (reacted < 2 && std::chrono::steady_clock::now() < deadline)
+            std::this_thread::yield();
+        INFO("round " << round);
+        REQUIRE(reacted >= 2);
+    }
 }
 
 namespace {

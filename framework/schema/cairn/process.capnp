@@ -4,8 +4,9 @@
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("cairn::schema");
+using Cairn = import "/cairn/event.capnp";
 
-struct ProcessCheckpoint @0xa3d5e8f01c6b4792 {
+struct ProcessCheckpoint @0xa3d5e8f01c6b4792 $Cairn.version(2) {
     # In __processes, by the process manager's topic: how far it has come.
 
     next       @0 :Int64;
@@ -13,6 +14,13 @@ struct ProcessCheckpoint @0xa3d5e8f01c6b4792 {
 
     generation @1 :Int64;
     # Of its runner: one that begins raises it, and so the one before it stops.
+
+    goingOff   @2 :Int64 = -1;
+    # Of a timer that has begun to send commands, the position of the record that set it: it is what
+    # is handled next. -1: there is none.
+
+    shownMs    @3 :Int64;
+    # What the clock showed when it did.
 }
 
 struct TimerSet @0xd94b60e7f2a8c315 {

@@ -110,9 +110,11 @@ private:
 ///     were submitted, on up to threads_max threads.
 ///   - Middleware sees each command once, the one that was used first outermost.
 ///   - Each command is answered, also when the dispatcher is destroyed meanwhile.
+///   - Who has a turn waits for nobody else's, so nobody waits for ever: execute() from a handler,
+///   a
+///     middleware or a `then` is invalid_argument where its key is busy, be it the handler's own.
 ///
-/// Threads   Any, once all handlers and middleware were given. A handler that executes a command
-///           with its own key would wait for itself: that is invalid_argument.
+/// Threads   Any, once all handlers and middleware were given.
 /// Lifetime  The destructor waits for what was begun. Repositories must outlive it.
 /// Errors    unknown_command where nobody handles it; else what the handler returns or throws.
 class dispatcher
@@ -162,7 +164,8 @@ public:
         return *this;
     }
 
-    /// Blocks until it is durable, or refused.
+    /// Blocks until it is durable, or refused. Where a handler, a middleware or a `then` calls it,
+    /// nobody may be busy with its key: that is invalid_argument. submit() does not wait.
     template <class Command>
     execute_result execute(const Command& command, command_context context = {})
     {

@@ -66,7 +66,9 @@ public:
     /// Destroys the person's keys: what was recorded of them stays readable, with the personal
     /// fields absent. Then records cairn::SubjectForgotten, so that whoever keeps a copy can
     /// forget too. Throws missing_keys where the store has no key_ring, and invalid_argument for a
-    /// subject that has not 1 to 1,024 bytes; then nothing is written.
+    /// subject that has not 1 to 1,024 bytes; then nothing is written. Where it throws anything
+    /// else, or the program ends meanwhile, the keys may be gone and nobody told: call it again,
+    /// which is right at any time.
     void forget(const std::string& subject) const;
 
     detail::event_store_core& core() const noexcept { return *core_; }

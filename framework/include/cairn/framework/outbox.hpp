@@ -168,7 +168,8 @@ public:
     /// Delivers what is there and what comes, in a thread of its own, which ends where
     /// run_until_idle() would throw.
     void start() { core_.start(); }
-    /// Ends that, after the message that is being delivered. It may be started again.
+    /// Ends that, after the message that is being delivered. It may be started again. Called by the
+    /// function that delivers it, it returns at once.
     void stop() noexcept { core_.stop(); }
 
     /// Delivers what was parked, in order; what is delivered is parked no longer. Returns how
@@ -181,7 +182,7 @@ public:
     /// When the first of those that have failed is tried again; nullopt where none has.
     std::optional<timestamp> next_attempt() const { return core_.next_attempt(); }
 
-    /// In order.
+    /// In order, and as it is on the log: an outbox that only looks ends no other.
     std::vector<parked_message> parked() const { return core_.parked(); }
 
     outbox_statistics statistics() const { return core_.statistics(); }

@@ -139,10 +139,11 @@ process_type describe_process(event_list<Heard...>)
 class process_core
 {
 public:
+    /// Where commands for an aggregate go.
     struct target
     {
         const std::type_info* aggregate;
-        void*                 repository;
+        std::function<execute_result(const sent_command&, const command_context&)> send;
     };
 
     process_core(event_store store, std::string topic, process_type type, process_options o,
@@ -164,6 +165,14 @@ private:
     struct impl;
     std::unique_ptr<impl> impl_;
 };
+
+template <class A>
+process_core::target target_of(repository<A>& to)
+{
+    return {&typeid(A), [&to](const sent_command& c, const command_context& context) {
+                return c.type().execute(&to, c.id(), c.command(), context);
+            }};
+}
 
 template <class A, class... Given>
 inline constexpr bool is_one_of = (std::is_same_v<A, Given> || ...);
@@ -198,7 +207,8 @@ consteval bool all_given(sends_to<Needed...>)
 ///     it have made, recorded yet or not.
 ///   - A timer that was set goes off once, when the clock shows its time or later, also after a
 ///     restart, unless it is replaced or cancelled before.
-///   - What was recorded before a timer goes off is handled before it.
+///   - What was recorded before a timer goes off is handled before it. One that had begun to send
+///     commands when it crashed goes off before all that came since, with the clock as it was.
 ///   - What cannot be handled stops the runner there, with all before it recorded; nothing is
 ///     skipped but by skip().
 ///   - Of several runners of one topic the one that began last runs. The others stop with
@@ -222,7 +232,7 @@ public:
                 std::move(topic),
                 detail::describe_process<P>(typename P::heard{}),
                 std::move(o),
-                {{&typeid(As), &to}...}}
+                {detail::target_of(to)...}}
     {
         static_assert(detail::all_given<As...>(typename P::aggregates{}),
                       "a process manager sends to an aggregate, and its runner has no repository "
@@ -241,7 +251,8 @@ public:
     /// commit or timer, at most a second, so that it sees when the clock is set. It ends where
     /// run_until_idle() would throw.
     void start() { core_.start(); }
-    /// Ends that, once what is being handled is recorded. It may be started again.
+    /// Ends that, once what is being handled is recorded. It may be started again. Called from what
+    /// is being handled, it returns at once.
     void stop() noexcept { core_.stop(); }
 
     /// Leaves unhandled what it failed at, for good, so that it can be run again and go on behind

@@ -101,8 +101,8 @@ std::string text_of(const C& command)
 /// Invariants
 ///   - The same seed makes the same sequences, on every machine.
 ///   - What is told is the shortest: without any one of its commands it does not fail.
-///   - Also checked, without being asked: decide() and apply() do not throw; a snapshot that is
-///     restored and saved again is the same.
+///   - Also checked, without being asked: decide(), apply() and the invariants do not throw; a
+///     snapshot that is restored and saved again is the same.
 ///
 /// Threads   One.
 /// Lifetime  A value.

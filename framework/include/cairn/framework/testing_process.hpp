@@ -11,9 +11,12 @@
 #include <cairn/framework/process_runner.hpp>
 #include <cairn/framework/testing.hpp>
 
+#include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -74,6 +77,40 @@ struct wanted_reaction
 
 verdict compare(const any_reaction& got, const wanted_reaction& wanted);
 
+/// A process as it is asked on a log.
+struct process_spec
+{
+    event_store                        store;
+    cairn::detail::process_type        type;
+    std::vector<const std::type_info*> aggregates;  ///< that it sends to
+    std::vector<any_event>             happened;    ///< of its own
+    std::optional<std::string>         refusal;     ///< of its commands; none: they are done
+};
+
+/// What was recorded on the log, and what was sent.
+struct recorded_reaction
+{
+    any_reaction got;
+    timestamp    cause;  ///< what its timers count from
+};
+
+/// `process` is nullopt where the event is of none. `without_log` is what comes of it there: it
+/// says which timers have to be set to be cancelled, and of which types messages are.
+recorded_reaction heard_on_log(const process_spec& spec, const any_event& happened,
+                               const stream_id& from, const std::optional<std::string>& process,
+                               const any_reaction& without_log);
+recorded_reaction fired_on_log(const process_spec& spec, const timer_fired& timer,
+                               const any_reaction& without_log);
+
+/// The stream that an event which is heard is recorded in.
+stream_id heard_in(const event_store& store, const any_event& happened);
+
+template <class... Aggregates>
+std::vector<const std::type_info*> types_of(sends_to<Aggregates...>)
+{
+    return {&typeid(Aggregates)...};
+}
+
 }  // namespace detail
 
 /// What a process manager reacted with. Expectations add up, and what is not expected must not
@@ -82,6 +119,8 @@ class reacted
 {
 public:
     explicit reacted(any_reaction got) : got_{std::move(got)} {}
+    /// On a log timers have a time: it is compared with what is expected from the cause's on.
+    explicit reacted(detail::recorded_reaction r) : got_{std::move(r.got)}, cause_{r.cause} {}
 
     /// It recorded exactly these, in this order.
     template <class... Es>
@@ -105,7 +144,8 @@ public:
     reacted then_sets_timer(std::string name, due when) const
     {
         auto more = *this;
-        more.wanted_.rest.timers.push_back({std::move(name), when});
+        more.wanted_.rest.timers.push_back(
+            {std::move(name), cause_ ? at(when.from(*cause_)) : when});
         return more;
     }
     reacted then_cancels(std::string timer) const
@@ -133,8 +173,75 @@ public:
     }
 
 private:
-    any_reaction            got_;
-    detail::wanted_reaction wanted_;
+    any_reaction             got_;
+    std::optional<timestamp> cause_;
+    detail::wanted_reaction  wanted_;
+};
+
+/// The same, on a log: by a process_runner, whose clock stands at the cause and whose commands go
+/// to nobody; what is recorded and posted is read again, and timers are those that are set there.
+/// One that is cancelled is set before.
+template <is_process_manager P>
+class recorded_process
+{
+public:
+    recorded_process(P state, detail::process_spec spec)
+        : state_{std::move(state)}, spec_{std::move(spec)}
+    {
+    }
+
+    /// Its commands are rejected, for this reason.
+    recorded_process refusing(std::string reason) const
+    {
+        auto less          = *this;
+        less.spec_.refusal = std::move(reason);
+        return less;
+    }
+
+    /// It hears of this, in that stream; else in the one that the event names with $Cairn.key, or
+    /// in any. The topic is made.
+    template <class E>
+    reacted when(const event<E>& happened, std::optional<stream_id> from = {}) const
+    {
+        static_assert(P::heard::template has<E>,
+                      "when() has an event that the process manager does not listen to");
+        if (!from) from = detail::heard_in(spec_.store, happened);
+        const auto   read    = happened.read();
+        const auto   process = cairn::detail::process_id_of<P, E>(read, *from);
+        any_reaction reaction;
+        if (process)
+            reaction = with_refusals(state_.react(typename E::Reader{read}).all(), *process);
+        return reacted{detail::heard_on_log(spec_, happened, *from, process, reaction)};
+    }
+
+    /// Its timer goes off: when it was due, or later if that is `now`.
+    reacted when_timer(std::string name, std::string process = "a process", timestamp due = {},
+                       timestamp now = {}) const requires reacts_to<P, timer_fired>
+    {
+        const timer_fired timer{std::move(process), std::move(name), due, std::max(due, now)};
+        return reacted{detail::fired_on_log(
+            spec_, timer, with_refusals(state_.react(timer).all(), timer.process))};
+    }
+
+private:
+    any_reaction with_refusals(any_reaction all, const std::string& process) const
+    {
+        if constexpr (reacts_to<P, command_refused>)
+            for (std::size_t i = 0; spec_.refusal && i < std::min(all.commands.size(), ends); ++i) {
+                const auto command = all.commands[i];
+                auto       more =
+                    state_.react(command_refused{process, command, reject(*spec_.refusal)}).all();
+                all.commands.insert(all.commands.end(), more.commands.begin(), more.commands.end());
+                all.timers.insert(all.timers.end(), more.timers.begin(), more.timers.end());
+                all.posted.insert(all.posted.end(), more.posted.begin(), more.posted.end());
+            }
+        return all;
+    }
+
+    static constexpr std::size_t ends = 1000;  // the runner stops there, and says so
+
+    P                    state_;
+    detail::process_spec spec_;
 };
 
 /// A process of which something has been recorded.
@@ -143,7 +250,7 @@ class process_history
 {
 public:
     template <class... Es>
-    explicit process_history(const event<Es>&... happened)
+    explicit process_history(const event<Es>&... happened) : happened_{happened...}
     {
         static_assert(cairn::detail::applies_each<P>(typename P::events{}));
         static_assert(cairn::detail::reacts_to_each<P>(typename P::heard{}));
@@ -187,10 +294,19 @@ public:
                 .all()};
     }
 
+    /// The same on a log, in memory or on disk: what is recorded there is compared.
+    recorded_process<P> on(const event_store& store) const
+    {
+        return {state_,
+                {store, cairn::detail::describe_process<P>(typename P::heard{}),
+                 detail::types_of(typename P::aggregates{}), happened_, std::nullopt}};
+    }
+
     const P& state() const noexcept { return state_; }
 
 private:
-    P state_;
+    P                      state_;
+    std::vector<any_event> happened_;
 };
 
 /// The process after these events of its own; none: one that is new.
