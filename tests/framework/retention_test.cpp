@@ -80,7 +80,7 @@ TEST_CASE("an aggregate whose oldest events were removed is not decided on: the 
         fill(accounts, on);
         take_old(on);
         // In memory it is whole.
-        CHECK(accounts.execute("ada", Withdraw{800})->version == version{9});
+        CHECK(accounts.execute("ada", Withdraw{400})->version == version{9});
         CHECK_FALSE(accounts.execute("ada", Withdraw{1}));
     }
     on.reopen();

@@ -560,7 +560,7 @@ public:
             const auto uid = placed->partition_uid;
             const auto* r  = finder_.find(log(), std::move(*placed), at, nullptr);
             if (r && !finder_.owner().shown()) {  // its topic was deleted
-                ++removed_;
+                count_removed();
                 continue;
             }
             if (!r || r->offset < log().start_offset(uid)) {
@@ -575,9 +575,19 @@ public:
     bool forwards() const override { return direction_ == direction::forward; }
 
 private:
+    // An item without types and tags matches all positions, also those of the log's own records,
+    // and of what is gone nobody knows whose it was.
+    void count_removed() noexcept
+    {
+        const auto matches_all = [](const query_terms::item& i) {
+            return i.types.empty() && i.tags.empty();
+        };
+        if (std::none_of(terms_.items.begin(), terms_.items.end(), matches_all)) ++removed_;
+    }
+
     void gone(position p)
     {
-        ++removed_;
+        count_removed();
         if (direction_ == direction::forward) watch_.hole(log(), p);
     }
 

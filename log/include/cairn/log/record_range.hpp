@@ -60,8 +60,8 @@ public:
         return wait(d < clock::time_point::max() - now ? now + d : clock::time_point::max());
     }
 
-    /// Of a stream or a query: how many of its records next() has passed over because they are
-    /// gone, by retention or compaction, or with their topic. 0 of others.
+    /// Of a stream or query: how many of its records next() has passed over, as retention or
+    /// compaction took them, or they went with their topic. 0 of others, and of query::all().
     std::uint64_t removed() const noexcept;
 
     /// Makes a wait() return false, now and later.
