@@ -45,7 +45,14 @@ projection_core::impl::impl(event_store e, std::string n, std::shared_ptr<table_
       with{options.group ? options.group->shared()->named(name) : nullptr}
 {
     check_name();
-    check_sinks(name, access_of(*type.create()).feeds(), options.feeds);
+    const auto one = type.create();
+    check_sinks(name, access_of(*one).feeds(), options.feeds);
+    if (options.on_failure == on_failure::park && access_of(*one).posts())
+        throw error{errc::invalid_argument,
+                    "projection " + name +
+                        " has a flow that ends in to_topic(), and cannot park: what an event made "
+                        "out of its order could not be told from what is there; leave "
+                        "on_failure::stop, and mend it or skip() the event"};
     if (with)
         listening = with->listen({[this](int version, const auto& done) { hear(version, done); },
                                   [this] { wake(); }, &feed_of_tables});
@@ -325,7 +332,7 @@ projection_core::projection_core(event_store events, std::string name,
                                  projection_options o)
     : impl_{std::make_shared<impl>(std::move(events), std::move(name), std::move(tables),
                                    std::move(type), std::move(o))},
-      link_{std::make_shared<control_link>(impl_->name, *this)}
+      link_{std::make_shared<control_link>(impl_->name, *this, impl_->with, impl_->store)}
 {
 }
 

@@ -75,6 +75,18 @@ std::vector<topic_partition> projection_run::partitions() const
     return all;
 }
 
+void projection_run::open_feeds()
+{
+    const auto          reader = tables_->read();
+    const auto          one    = type_.create();
+    const parked_events parked{*one};
+    access_of(*one).read(reader.get());
+    feeds_.open([&](std::size_t at_most, const std::optional<parked_event>& after) {
+        return parked.list(at_most, after);
+    });
+    tells_ = true;
+}
+
 std::vector<topic_partition> projection_run::handled_partitions() const
 {
     return with_ ? owned() : partitions();
@@ -274,7 +286,8 @@ void projection_run::handle(position end, position not_beyond,
         if (writer) {
             if (!access_.outputs().empty() || !access_.feeds().empty()) {
                 step(projection_step::posting);
-                if (!access_.outputs().empty()) append_outputs(events_, name_, access_.outputs());
+                if (!no_further_ && !access_.outputs().empty())
+                    append_outputs(events_, name_, access_.outputs());
                 feeds_.pass();
             }
             step(projection_step::committing);
@@ -525,6 +538,9 @@ bool projection_run::retry_one(const topic_partition& in, offset at)
             void* const to = type_.as_itself(itself_.get());
             dispatch_.dispatch(*r, to);
             dispatch_.finish(to);
+            if (!access_.outputs().empty())
+                throw error{errc::invalid_argument,
+                            "what it makes for a topic would come out of its order: skip it"};
             feeds_.pass_parked(in, at);
             parked_.remove(in, at);
         });

@@ -50,11 +50,7 @@ public:
     const std::shared_ptr<projection_tables>& tables() const noexcept { return tables_; }
 
     /// From now on its feeds deliver. By who holds it, or has just made it.
-    void open_feeds()
-    {
-        feeds_.open();
-        tells_ = true;
-    }
+    void open_feeds();
 
     /// Handles what there was in the log when it began; less where it is to stop, and nothing from
     /// `before` on. `each_commit` is called after every commit.
