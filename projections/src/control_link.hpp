@@ -27,8 +27,8 @@ class control_link
 public:
     /// `group` is what runners of this name have in common where they are in one group; null: it
     /// is in none. Neither it nor the store is kept.
-    control_link(std::string name, projection_core& of, std::weak_ptr<const void> group = {},
-                 std::weak_ptr<table_store> store = {})
+    control_link(std::string name, projection_core& of, std::weak_ptr<const void> group,
+                 std::weak_ptr<table_store> store)
         : name_{std::move(name)}, group_{std::move(group)}, store_{std::move(store)}, of_{&of}
     {
     }

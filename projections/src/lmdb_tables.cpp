@@ -101,6 +101,16 @@ private:
     std::string path_;
 };
 
+void sync(const std::string& path, int flags)
+{
+    const int fd = ::open(path.c_str(), flags | O_RDONLY | O_CLOEXEC);
+    if (fd < 0) fail(errno, "flush", path);
+    const int rc    = ::fsync(fd);
+    const int error = errno;
+    ::close(fd);
+    if (rc != 0) fail(error, "flush", path);
+}
+
 struct close_environment
 {
     void operator()(MDB_env* e) const noexcept { mdb_env_close(e); }
@@ -115,6 +125,23 @@ struct close_cursor
 };
 using transaction = std::unique_ptr<MDB_txn, abort_transaction>;
 
+using environment = std::unique_ptr<MDB_env, close_environment>;
+
+environment opened(const std::string& path, std::size_t tables, unsigned flags)
+{
+    MDB_env* e = nullptr;
+    check(mdb_env_create(&e), "open", path);
+    environment opening{e};
+    check(mdb_env_set_mapsize(e, map_bytes), "open", path);
+    check(mdb_env_set_maxreaders(e, readers_max), "open", path);
+    check(mdb_env_set_maxdbs(e, static_cast<MDB_dbi>(tables + 1)), "open", path);
+    check(mdb_env_open(e, path.c_str(), MDB_NOTLS | MDB_NORDAHEAD | flags, 0644), "open", path);
+    return opening;
+}
+
+/// A directory without this is none: it is about to be made, or was being removed.
+constexpr const char* data_file = "data.mdb";
+
 class lmdb_version final : public projection_tables,
                            public std::enable_shared_from_this<lmdb_version>
 {
@@ -125,46 +152,24 @@ public:
           shapes{wanted_shapes.begin(), wanted_shapes.end()},
           open_{directory}
     {
-        std::error_code why;
-        fs::create_directories(directory, why);
-        if (why) fail(why.value(), "make", path);
-
-        MDB_env* e = nullptr;
-        check(mdb_env_create(&e), "open", path);
-        environment_.reset(e);
-        check(mdb_env_set_mapsize(e, map_bytes), "open", path);
-        check(mdb_env_set_maxreaders(e, readers_max), "open", path);
-        check(mdb_env_set_maxdbs(e, static_cast<MDB_dbi>(shapes.size() + 1)), "open", path);
+        if (!fs::exists(directory / data_file)) make(directory, code_version);
         // One flush a commit. A power cut may undo the newest commit whole, rows and checkpoint,
         // which is then made again from the log.
-        check(mdb_env_open(e, path.c_str(), MDB_NOTLS | MDB_NOMETASYNC | MDB_NORDAHEAD, 0644),
-              "open", path);
-        int dead = 0;
-        mdb_reader_check(e, &dead);
+        environment_ = opened(path, shapes.size(), MDB_NOMETASYNC);
+        int dead     = 0;
+        mdb_reader_check(environment_.get(), &dead);
 
         MDB_txn* t = nullptr;
-        check(mdb_txn_begin(e, nullptr, 0, &t), "open", path);
-        transaction making{t};
-        check(mdb_dbi_open(t, "meta", MDB_CREATE, &meta), "open", path);
-        const auto wanted = detail::text_of(shapes);
-        auto       key = as_val(shapes_key), value = MDB_val{};
-        if (const int rc = mdb_get(t, meta, &key, &value); rc == MDB_NOTFOUND) {
-            value = as_val(wanted);
-            check(mdb_put(t, meta, &key, &value, 0), "write to", path);
-            projection_checkpoint nothing;
-            nothing.code_version = code_version;
-            const auto bytes     = detail::encode(nothing);
-            key                  = as_val(checkpoint_key);
-            value                = as_val(bytes);
-            check(mdb_put(t, meta, &key, &value, 0), "write to", path);
-        } else {
-            check(rc, "read", path);
-            detail::check_shapes(projection, version, std::string{as_bytes(value)}, shapes);
-        }
+        check(mdb_txn_begin(environment_.get(), nullptr, 0, &t), "open", path);
+        transaction opening{t};
+        check(mdb_dbi_open(t, "meta", 0, &meta), "open", path);
+        auto key = as_val(shapes_key), value = MDB_val{};
+        check(mdb_get(t, meta, &key, &value), "read", path);
+        detail::check_shapes(projection, version, std::string{as_bytes(value)}, shapes);
         for (const auto& s : shapes)
             check(mdb_dbi_open(t, s.name.c_str(), MDB_CREATE, &tables.emplace_back()), "open",
                   path);
-        making.release();
+        opening.release();
         check(mdb_txn_commit(t), "write to", path);
     }
 
@@ -190,8 +195,42 @@ public:
     std::atomic<bool>              failed{false};
 
 private:
-    open_paths                                  open_;
-    std::unique_ptr<MDB_env, close_environment> environment_;
+    /// In one step: who finds the directory finds a whole environment in it, also after a power
+    /// cut.
+    void make(const fs::path& directory, int code_version) const
+    {
+        const fs::path  beside{path + ".new"};
+        std::error_code why;
+        fs::remove_all(beside, why);
+        if (!why) fs::create_directories(beside, why);
+        if (why) fail(why.value(), "make", beside.string());
+        {
+            const auto making = opened(beside.string(), shapes.size(), 0);
+            MDB_txn*   t      = nullptr;
+            check(mdb_txn_begin(making.get(), nullptr, 0, &t), "make", path);
+            transaction writing{t};
+            MDB_dbi     in = 0;
+            check(mdb_dbi_open(t, "meta", MDB_CREATE, &in), "make", path);
+            projection_checkpoint nothing;
+            nothing.code_version = code_version;
+            const auto put       = [&](bytes_view name, const std::string& bytes) {
+                auto key = as_val(name), value = as_val(bytes);
+                check(mdb_put(t, in, &key, &value, 0), "make", path);
+            };
+            put(shapes_key, detail::text_of(shapes));
+            put(checkpoint_key, detail::encode(nothing));
+            writing.release();
+            check(mdb_txn_commit(t), "make", path);
+        }
+        sync((beside / data_file).string(), 0);
+        fs::remove_all(directory, why);
+        if (!why) fs::rename(beside, directory, why);
+        if (why) fail(why.value(), "make", path);
+        sync(directory.parent_path().string(), O_DIRECTORY);
+    }
+
+    open_paths  open_;
+    environment environment_;
 };
 
 class lmdb_cursor final : public row_cursor
@@ -329,16 +368,6 @@ std::string read_small(const std::string& path)
     return {bytes, static_cast<std::size_t>(n)};
 }
 
-void sync(const std::string& path, int flags)
-{
-    const int fd = ::open(path.c_str(), flags | O_RDONLY | O_CLOEXEC);
-    if (fd < 0) fail(errno, "flush", path);
-    const int rc    = ::fsync(fd);
-    const int error = errno;
-    ::close(fd);
-    if (rc != 0) fail(error, "flush", path);
-}
-
 /// Replaces a small file in one step.
 void write_small(const fs::path& path, const std::string& text)
 {
@@ -395,7 +424,8 @@ public:
         std::vector<stored_version> all;
         std::error_code             failed;
         for (const auto& entry : fs::directory_iterator{directory_, failed}) {
-            if (const auto number = number_in(entry.path().filename().string(), projection))
+            if (const auto number = number_in(entry.path().filename().string(), projection);
+                number && fs::exists(entry.path() / data_file))
                 all.push_back({*number, *number == answering, checkpoint_of(projection, *number)});
         }
         if (failed) fail(failed.value(), "list", directory_.string());
@@ -481,7 +511,7 @@ private:
         const open_paths alone{path};
         MDB_env*         e = nullptr;
         check(mdb_env_create(&e), "open", path);
-        const std::unique_ptr<MDB_env, close_environment> environment{e};
+        const environment reading_only{e};
         check(mdb_env_set_mapsize(e, map_bytes), "open", path);
         check(mdb_env_set_maxdbs(e, 1), "open", path);
         check(mdb_env_open(e, path.c_str(), MDB_NOTLS | MDB_RDONLY, 0644), "open", path);

@@ -84,7 +84,7 @@ void projection_core::impl::stand_in_group(fed_version& v)
     const auto had = v.run->owned();
     for (;;) {
         wait_apart(v, std::chrono::seconds{1});
-        if (v.stopping || with->is_frozen(v.run->number())) return;
+        if (v.stopping || !v.run->failure() || with->is_frozen(v.run->number())) return;
         const std::lock_guard one{member_mutex};
         try {
             poll();
@@ -483,9 +483,9 @@ stop_result projection_core::impl::stop(clock::duration timeout)
 void projection_core::impl::go_on(const std::shared_ptr<fed_version>& v)
 {
     const std::lock_guard one{life};
-    if (!v->run->failure()) return;
     v->run->fail(nullptr);
-    if (!running) return;
+    // One that lives goes on by itself; inline, whoever records next does.
+    if (!running || v->has_thread || (is_inline && !is_building(*v))) return;
     end_thread(v);
     begin_thread(v);
 }

@@ -130,8 +130,13 @@ projected project(const cairn::detail::projection_type& type,
     same(ways_of.run(store, 1'000'000, false), "the second time");
     same(ways_of.run(store, 1, false), "with a commit after each event");
     same(ways_of.run(store, 1, true), "with a restart after each event");
-    same(ways_of.run(store, 1'000'000, false, 8), "with the partitions handled side by side");
-    same(ways_of.run(store, 1, false, 8), "with the partitions side by side, event by event");
+    try {
+        same(ways_of.run(store, 1'000'000, false, 8), "with the partitions handled side by side");
+        same(ways_of.run(store, 1, false, 8), "with the partitions side by side, event by event");
+    } catch (const error& e) {
+        if (e.code() != errc::rows_not_apart) throw;
+        result.wrong = e.what();
+    }
     if (any_order && streams.size() > 1) {
         std::mt19937 random{1};  // the same orders each time
         for (int i = 0; i < orders; ++i) {

@@ -123,13 +123,13 @@ TEST_CASE("every Nth allocation failing, each event counts once")
         INFO(kind << ", allocation " << nth);
         a_store                                   s{kind};
         std::optional<projection_runner<revenue>> runner;
-        allocations_left  = nth;
-        const bool failed = throws([&] {
+        const bool                                failed = throws([&] {
+            allocations_left = nth;
             runner.emplace(log, "revenue", s.store, options);
             work(*runner);
         });
-        done              = allocations_left > 0;
-        allocations_left  = -1;
+        done                                             = allocations_left > 0;
+        allocations_left                                 = -1;
         if (failed && runner) work(*runner);
         runner.reset();
         if (s.lasts()) {

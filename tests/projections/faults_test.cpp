@@ -7,8 +7,8 @@
 
 #include <cairn/projections/projection_runner.hpp>
 
-#include <catch2/catch.hpp>
 #include <sqlite3.h>
+#include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <thread>
@@ -80,8 +80,8 @@ TEST_CASE("who records something while the server is away is not held up; it is 
     auto log = commit_log::in_memory();
     log.create_topic("sales", 3);
     const event_store events{log};
-    const auto sell = [&](std::int64_t cents) { happen_through(events, sold("Ada", cents)); };
-    postgres_server            server;
+    const auto      sell = [&](std::int64_t cents) { happen_through(events, sold("Ada", cents)); };
+    postgres_server server;
     projection_runner<revenue> runner{events, "revenue", postgres_tables(server.connection())};
     runner.start_inline();
     sell(1);

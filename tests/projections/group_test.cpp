@@ -374,7 +374,7 @@ TEST_CASE("a runner of a group is not inline")
 TEST_CASE("a runner without a group that writes the same tables is fenced")
 {
     service                    s{CAIRN_EACH_STORE};
-    projection_runner<revenue> alone{s.log, "revenue", s.store.store};
+    projection_runner<revenue> alone{s.log, "revenue", s.store.store, {.topics = {"sales"}}};
     s.sell(1);
     alone.run_until_idle();
     auto one = s.instance();
