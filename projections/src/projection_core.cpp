@@ -215,7 +215,10 @@ void projection_core::impl::cancel_rebuild_held()
         number = ended->run->number();
         building.reset();
     }
+    // Who asks how it is, or tells it something, has it for a moment yet.
+    const std::weak_ptr<fed_version> gone = ended;
     ended.reset();
+    while (!gone.expired()) std::this_thread::yield();
     if (!anothers) store->drop(name, number);
 }
 

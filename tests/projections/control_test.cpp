@@ -363,7 +363,11 @@ TEST_CASE("a service's projections are looked after from outside")
           })->says("does not stand before"));
     client.skip("till", *failed.stands_before);
     CHECK(counted("till"));
-    CHECK(client.status("till").state == projection_state::following);
+    REQUIRE([&] {
+        while (client.status("till").state != projection_state::following)
+            std::this_thread::yield();
+        return true;
+    }());
     CHECK(spent(till, "bad") == 0);
 }
 

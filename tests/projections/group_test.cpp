@@ -582,11 +582,16 @@ TEST_CASE("a rebuild is begun and cancelled any number of times while a group co
     one->start();
     two->start();
     std::thread seller{[&] { s.sell(5); }};
-    for (int i = 0; i < 50; ++i) {
-        one->rebuild();
-        one->cancel_rebuild();
-    }
+    std::string thrown;
+    for (int i = 0; i < 50 && thrown.empty(); ++i) try {
+            one->rebuild();
+            one->cancel_rebuild();
+        } catch (const std::exception& e) {
+            thrown = e.what();
+        }
     seller.join();
+    CHECK(thrown == "");
+    INFO(one->status().error << two->status().error);
     const auto end = s.log.end_position() - 1;
     CHECK(one->view().read(end, 1min)->events() == s.events());
     CHECK(two->verify().ok);
