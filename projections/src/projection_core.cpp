@@ -208,13 +208,17 @@ void projection_core::impl::cancel_rebuild_held()
     }
     const bool anothers = with && with->is_built_by_another(this);
     end_thread(ended);
-    int number = 0;
+    bool was_quicker = false;
     {
         const std::lock_guard lock{mutex};
-        if (building != ended) return;  // it was quicker
-        number = ended->run->number();
-        building.reset();
+        was_quicker = building != ended;
+        if (!was_quicker) building.reset();
     }
+    if (was_quicker) {
+        if (running) begin_thread(ended);  // it answers now
+        return;
+    }
+    const int number = ended->run->number();
     // Who asks how it is, or tells it something, has it for a moment yet.
     const std::weak_ptr<fed_version> gone = ended;
     ended.reset();

@@ -50,6 +50,7 @@ bool projection_core::impl::follow(fed_version& v)
         now->run->fail(nullptr);
     } else
         now = make(active);
+    now->run->share(with);  // before a thread looks at it
     if (!built && v.has_thread) {
         if (now->thread.joinable()) now->thread.join();  // it has failed, and is over
         begin_thread(now);

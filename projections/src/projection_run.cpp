@@ -648,6 +648,7 @@ void projection_run::share(std::shared_ptr<shared_projection> with)
 {
     const auto            all = partitions();
     const std::lock_guard lock{mutex_};
+    if (with_) return;
     with_ = std::move(with);
     // What the store says of each; it is more when they say so.
     upto_ = all.empty() ? position{0} : everything;

@@ -69,7 +69,7 @@ public:
     // ---- Beside other runs of the same tables. -----------------------------------------------
 
     /// From now on each batch begins at the checkpoint that the store has then, and others are told
-    /// how far it is.
+    /// how far it is. Again: nothing.
     void share(std::shared_ptr<shared_projection> with);
     /// Handles these partitions from now on.
     void own(const std::vector<topic_partition>& partitions);
