@@ -441,7 +441,6 @@ void projection_run::feed(position end, const std::atomic<bool>& stopping,
             throw;
         }
     };
-    alone_ = false;
     try {
         handle_side_by_side(end, stopping, each_commit);
     } catch (const error& e) {

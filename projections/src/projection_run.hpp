@@ -252,7 +252,6 @@ private:
     event_dispatch                     dispatch_;
     bool                               claimed_ = false;
     std::shared_ptr<shared_projection> with_;           // null: nobody else writes
-    bool                               alone_ = false;  // it was no use in several threads
     std::uint64_t                      read_since_commit_ = 0;
 
     mutable std::mutex              mutex_;  // what follows

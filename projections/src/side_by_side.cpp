@@ -103,8 +103,8 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
     auto threads = options_.threads;
     if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
     threads = std::min(threads, threads_max);
-    if (threads < 2 || alone_ || with_ || access_.posts() || options_.query ||
-        !options_.feeds.empty() || !allows_it(access_))
+    if (threads < 2 || with_ || access_.posts() || options_.query || !options_.feeds.empty() ||
+        !allows_it(access_))
         return false;
     step(projection_step::reading);
     auto          sources = open_sources();
@@ -153,7 +153,6 @@ bool projection_run::handle_side_by_side(position end, const std::atomic<bool>& 
             } catch (...) {
                 // One after the other they come to the same event, and say which it is.
                 for (auto& h : handling_) h = -1;
-                alone_ = true;
                 access_.forget();
                 return false;
             }

@@ -40,8 +40,8 @@ struct projection_group_options
 /// Invariants
 ///   - Each event counts once, whoever handles it: each batch begins at the checkpoint that it
 ///     finds in the store, under the store's lock.
-///   - One runner builds a new version; where it is gone, another goes on. All change to the new
-///     version at once.
+///   - One runner builds a new version; where it is gone, another goes on that was asked for it
+///     too, by rebuild() or by its code. All change to the new version at once.
 ///
 /// Threads   Any.
 /// Lifetime  A handle, cheap to copy.
